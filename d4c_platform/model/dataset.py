@@ -1,0 +1,143 @@
+"""A declared dataset: what D4C publishes, from where, as what, and under which licence.
+
+One YAML file is one `Dataset`. The published JSON Schema (`d4c dataset schema`) is generated from these models, so the
+schema and the checks cannot disagree. Loading and cross-checks live in `d4c_platform.datasets`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Declared(BaseModel):
+    """Base of everything a person writes in a declaration: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Text(Declared):
+    """The same words in both official languages."""
+
+    en: str = Field(min_length=1)
+    fr: str = Field(min_length=1)
+
+
+class DataPackage(StrEnum):
+    """The families of datasets; the values are the name segment."""
+
+    STATISTICAL = "d4c-datapkg-statistical"
+    FOUNDATION = "d4c-datapkg-foundation"
+    ORTHOIMAGERY = "d4c-datapkg-orthoimagery"
+    FIELD_IMAGERY = "d4c-datapkg-field-imagery"
+    ENVIRONMENT_CLIMATE_HEALTH = "d4c-datapkg-environment-climate-health"
+
+
+class StatCanTableSource(Declared):
+    """A Statistics Canada table, watched and fetched through the Web Data Service."""
+
+    kind: Literal["statcan-table"]
+    product_id: str = Field(pattern=r"^\d{8}$", description="The 8-digit product id, without the 2-digit view suffix.")
+    languages: tuple[Literal["en", "fr"], ...] = ("en", "fr")
+
+
+class HttpFileSource(Declared):
+    """One file at a stable URL, watched by its HTTP validators and confirmed by its content."""
+
+    kind: Literal["http-file"]
+    url: str = Field(pattern=r"^https?://")
+
+
+Source = Annotated[StatCanTableSource | HttpFileSource, Field(discriminator="kind")]
+
+
+class StatCanCsvTransform(Declared):
+    """Full-table CSV zip (English, and French when both are there) to one typed Parquet table."""
+
+    kind: Literal["statcan-csv"]
+
+
+class ShapefileTransform(Declared):
+    """Zipped shapefile to GeoParquet 1.1."""
+
+    kind: Literal["shapefile"]
+    encoding: str | None = Field(default=None, description="Text encoding when the .cpg is missing or wrong.")
+    dguid: str | None = Field(
+        default=None,
+        description="How to build the DGUID column: a template over the source columns, for instance 2021A0002{PRUID}.",
+    )
+
+
+Transform = Annotated[StatCanCsvTransform | ShapefileTransform, Field(discriminator="kind")]
+
+
+class FixedVintage(Declared):
+    """The date segment is the declaration's: a census, a fixed edition. It is part of the dataset id."""
+
+    rule: Literal["fixed"]
+    date: str = Field(description="ISO 8601 date of any precision, as it stands in the name.")
+
+
+class ReleaseVintage(Declared):
+    """The date segment is taken from the release time, in the publisher's time zone."""
+
+    rule: Literal["release"]
+    precision: Literal["year", "month", "day"] = "day"
+
+
+Vintage = Annotated[FixedVintage | ReleaseVintage, Field(discriminator="rule")]
+
+
+class Licence(Declared):
+    """The publisher's terms and the attribution they ask for."""
+
+    id: str = Field(description="SPDX id, or `other` with a URL.")
+    title: Text
+    url: Text
+    attribution: Text
+
+
+class Area(Declared):
+    """The area a dataset covers, so that no catalog row has a null geometry."""
+
+    dguid: str
+    name: Text
+    geometry: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon in WGS 84 longitude, latitude.")
+
+
+class Column(Declared):
+    """A promise about one column of the artifact; a broken promise blocks publication."""
+
+    name: str
+    title: Text
+    type: str | None = Field(default=None, description="Arrow type as text, for instance int64 or timestamp[us].")
+    nullable: bool = True
+
+
+class MirrorName(StrEnum):
+    """The mirrors a dataset can ask for. The portal is not a mirror: every version is there."""
+
+    SOURCE_COOP = "source-coop"
+    ZENODO = "zenodo"
+
+
+class Dataset(Declared):
+    """One declared dataset. `id` is the version id without its version (and without a vintage taken from the release)."""
+
+    id: str
+    version: str = Field(description="The declared SemVer; a PATCH is added when this vintage already has other content.")
+    package: DataPackage
+    title: Text
+    description: Text
+    publisher: Text
+    source: Source
+    transform: Transform
+    vintage: Vintage
+    licence: Licence
+    area: Area
+    mirrors: tuple[MirrorName, ...] = (MirrorName.SOURCE_COOP, MirrorName.ZENODO)
+    key: tuple[str, ...] = Field(default=(), description="Columns that identify a row; checked to be unique.")
+    columns: tuple[Column, ...] = ()
+    keywords: tuple[Text, ...] = ()

@@ -1,0 +1,265 @@
+"""What is known of a version, as small documents written once beside it in the portal.
+
+Each class is one JSON document under ``records/<version-id>/``; `DOCUMENT` is its file name. The catalog is a pure function
+of these documents. `Copies` and `Torrents` may be replaced (a mirror is checked again, web seeds are re-issued); every
+other document is written once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Fact(BaseModel):
+    """Base of every part of a record: frozen, and unknown keys from a newer writer are an error, not silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Fact):
+    """One JSON document of a version."""
+
+    DOCUMENT: ClassVar[str]
+    REPLACEABLE: ClassVar[bool] = False
+
+    version_id: str
+
+
+class Candidate(Fact):
+    """A release that a sensor noticed, before anything was fetched. The ledger's entry.
+
+    `key` names the release: it is the same for the same publication however often it is noticed. `hint` is what the
+    publisher's signal said (release time, ETag…): it starts a look and proves nothing.
+    """
+
+    dataset_id: str
+    key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    version_id: str
+    vintage: str
+    released_at: datetime = Field(description="UTC.")
+    noticed_at: datetime = Field(description="UTC.")
+    hint: dict[str, str]
+
+
+class RawFile(Fact):
+    """One archived source file, as received, with how it was received."""
+
+    name: str
+    key: str = Field(description="Object key under raw/.")
+    url: str = Field(description="The declared URL that was asked for.")
+    bytes: int
+    sha256: str
+    content_sha256: str = Field(description="Hash of the canonical content; for a zip, of its members' names and bytes.")
+    fetched_at: datetime
+    status: int
+    headers: dict[str, str]
+    redirects: tuple[str, ...] = ()
+
+
+class Release(Document):
+    """One publication of a dataset by its publisher, archived whole."""
+
+    DOCUMENT = "release.json"
+
+    dataset_id: str
+    key: str
+    vintage: str
+    released_at: datetime
+    noticed_at: datetime
+    hint: dict[str, str]
+    content_sha256: str = Field(description="Hash over the files' canonical content: equal means nothing changed.")
+    files: tuple[RawFile, ...]
+
+
+class Digests(Fact):
+    """Everything that one pass over an artifact's bytes yields."""
+
+    bytes: int
+    sha256: str
+    md5: str
+    piece_length: int = Field(description="BitTorrent v1 piece length in bytes.")
+    pieces: str = Field(description="Base64 of the concatenated SHA-1 piece hashes (BEP 3).")
+    merkle_root: str = Field(description="Hex SHA-256 merkle root over 16 KiB blocks (BEP 52).")
+
+
+class ColumnInfo(Fact):
+    """One column as it was written."""
+
+    name: str
+    type: str
+    nulls: int
+    title_en: str = ""
+    title_fr: str = ""
+
+
+class Artifact(Fact):
+    """One systems-ready file of a version, under a fixed role."""
+
+    role: str
+    file: str
+    media_type: str
+    digests: Digests
+    logical_hash: str = Field(description="Hex SHA-256 over the values in canonical types and order: survives upgrades.")
+    rows: int
+    columns: tuple[ColumnInfo, ...]
+    key: tuple[str, ...] = ()
+    bbox: tuple[float, float, float, float] | None = Field(default=None, description="WGS 84; None when not spatial.")
+    crs: str | None = Field(default=None, description="Authority code, for instance EPSG:3347; None when not spatial.")
+    geometry_types: tuple[str, ...] = ()
+    period: tuple[str, str] | None = Field(default=None, description="First and last reference period, ISO 8601.")
+    counts: dict[str, int] = Field(
+        default_factory=dict,
+        description="Kept, never hidden: suppressed values, invalid DGUIDs, null geometries, publisher's own row figure…",
+    )
+
+
+class Severity(StrEnum):
+    BLOCKING = "blocking"
+    WARNING = "warning"
+
+
+class Verdict(Fact):
+    """The result of one check on one artifact."""
+
+    check: str
+    passed: bool
+    severity: Severity = Severity.BLOCKING
+    evidence: str = Field(description="One sentence with the figures, passed or not.")
+
+
+class Changes(Fact):
+    """What changed since the predecessor, and the least bump that admits it."""
+
+    predecessor: str | None = None
+    least_bump: str = Field(description="none, patch, minor or major; `first` when there is no predecessor.")
+    columns_added: tuple[str, ...] = ()
+    columns_removed: tuple[str, ...] = ()
+    columns_retyped: tuple[str, ...] = ()
+    rows_added: int = 0
+    rows_removed: int = 0
+    rows_changed: int = 0
+    evidence: tuple[str, ...] = ()
+
+
+class Build(Document):
+    """The artifacts of a version, and the verdicts that let it be published."""
+
+    DOCUMENT = "artifact.json"
+
+    artifacts: tuple[Artifact, ...]
+    checks: tuple[Verdict, ...] = ()
+    changes: Changes = Changes(least_bump="first")
+
+
+class Manifest(Document):
+    """What a version was built from, so that it can be built again."""
+
+    DOCUMENT = "manifest.json"
+
+    dataset: dict[str, Any] = Field(description="The declaration as it was.")
+    sources: dict[str, str] = Field(description="Raw object key to sha-256.")
+    code_commit: str
+    lock_sha256: str
+    tools: dict[str, str]
+    parameters: dict[str, str]
+    checks: tuple[Verdict, ...]
+    changes: Changes
+    logical_hash: dict[str, str] = Field(description="Role to logical hash.")
+
+
+class Item(Document):
+    """The immutable part of a version's STAC item: what it is. Copies, DOI and torrent are joined when it is published."""
+
+    DOCUMENT = "item.json"
+
+    item: dict[str, Any]
+
+
+class CopyState(StrEnum):
+    """How recently a copy was seen to be right (after mirmon)."""
+
+    FRESH = "fresh"
+    OLDISH = "oldish"
+    OLD = "old"
+    BAD = "bad"
+
+
+class Copy(Fact):
+    """One artifact verified on one mirror."""
+
+    role: str
+    url: str
+    bytes: int
+    sha256: str
+    checked_at: datetime
+    state: CopyState = CopyState.FRESH
+    verified: str = Field(description="What the verification compared: `sha256`, or the remote `md5` and size.")
+
+
+class Copies(Document):
+    """The verified copies of a version in one place. One document a place: ``copies.<place>.json``."""
+
+    DOCUMENT = "copies.{place}.json"
+    REPLACEABLE = True
+
+    place: str = Field(description="`portal`, or the mirror's name.")
+    copies: tuple[Copy, ...]
+
+
+class ZenodoDraft(Document):
+    """A draft that exists on Zenodo: stored before its first byte, so that a repeated step continues it."""
+
+    DOCUMENT = "zenodo-draft.json"
+
+    record_id: str
+
+
+class Doi(Document):
+    """The version's DOI. Written once; a DOI cannot be taken back."""
+
+    DOCUMENT = "doi.json"
+
+    doi: str
+    concept_doi: str | None
+    record_id: str
+    url: str
+    published_at: datetime
+
+
+class Torrent(Fact):
+    """One single-file v1 torrent of one artifact."""
+
+    role: str
+    file: str
+    url: str
+    sha256: str = Field(description="Of the .torrent file.")
+    info_hash: str = Field(description="Hex SHA-1 of the info dictionary (BEP 3).")
+    magnet: str
+    web_seeds: tuple[str, ...]
+    trackers: tuple[str, ...]
+    piece_length: int
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="Copies that could not be web seeds at the last issue: URL to reason."
+    )
+
+
+class Torrents(Document):
+    """The version's torrents. Replaced when web seeds change; the info-hash never does."""
+
+    DOCUMENT = "torrent.json"
+    REPLACEABLE = True
+
+    torrents: tuple[Torrent, ...]
+
+
+class Withdrawal(Document):
+    """Why a noticed release became no version: it changed nothing, or an operator withdrew it."""
+
+    DOCUMENT = "withdrawn.json"
+
+    reason: str
+    same_as: str | None = None

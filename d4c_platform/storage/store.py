@@ -1,0 +1,106 @@
+"""The object store protocol: the few operations the platform needs, with the guarantees it relies on.
+
+Every write is atomic (a reader sees the old object or the new one, never half), may be conditional, and is streamed in
+bounded memory. `local.py` and `s3.py` implement it; the rest of the platform does not know which one it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from d4c_platform.model.errors import PermanentFailure
+
+NO_CACHE = "no-cache"
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store knows of one object.
+
+    Attributes:
+        key: the object key, relative to the store's root.
+        bytes: size in bytes.
+        etag: an opaque tag that changes when the object is replaced.
+        sha256: hex digest recorded with the object when it was written, if the store keeps one.
+    """
+
+    key: str
+    bytes: int
+    etag: str
+    sha256: str | None = None
+
+
+class Conflict(PermanentFailure):
+    """A conditional write lost: the object exists, or is no longer the one that was read."""
+
+
+class NoObject(PermanentFailure):
+    """There is no object under this key."""
+
+
+class ObjectStore(Protocol):
+    """A bucket, or a folder that behaves like one."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """The object's facts, or None when there is none."""
+        ...
+
+    def open(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Stream the object's bytes. Raises NoObject."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """The whole of a small object. Raises NoObject."""
+        ...
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        media_type: str = "application/octet-stream",
+        cache_control: str | None = None,
+        sha256: str | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
+        """Write an object atomically.
+
+        Args:
+            sha256: hex digest to keep with the object, when the caller knows it.
+            if_absent: only when there is no object under the key.
+            if_match: only when the object's etag is still this one.
+
+        Raises:
+            Conflict: the condition does not hold; nothing was written.
+        """
+        ...
+
+    def copy(
+        self,
+        source: str,
+        key: str,
+        *,
+        cache_control: str | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
+        """Copy within the store, on the server's side, under the same conditions as `put`."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; a missing one is fine."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with the prefix, in key order."""
+        ...
+
+    def url(self, key: str) -> str:
+        """The public URL of a key."""
+        ...
