@@ -38,7 +38,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 dev: $(STAMP)
-	$(BIN)/d4c sandbox dev
+	$(BIN)/d4c dev
 
 campaign: $(STAMP)
 	$(BIN)/pytest -m campaign -s --timeout 7200

@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="D4C_", frozen=True, extra="ignore")
 
     datasets: Path | None = Field(default=None, description="Folder of declarations; the packaged ones by default.")
-    origins: dict[str, str] = Field(default={}, description="Origin to stand-in, JSON: how the sandbox takes the real hosts' place.")
+    origins: dict[str, str] = Field(default={}, description="Origin to its stand-in, as JSON: how a sandbox works.")
     requests_per_s: float = Field(default=10.0, gt=0, description="Most requests a second to one remote host.")
     work_dir: Path = Field(default=Path(tempfile.gettempdir()), description="Local disk for one run's working files.")
 
@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     zenodo_publish: bool = Field(default=False, description="The gate: a DOI is minted only when this is true.")
 
     trackers: tuple[str, ...] = ()
+    retry_wait_s: float = Field(default=900.0, ge=0, description="First wait before a failed stretch is tried again.")
 
     @model_validator(mode="after")
     def _one_portal(self) -> Settings:

@@ -1,8 +1,8 @@
 """What is known of a version, as small documents written once beside it in the portal.
 
 Each class is one JSON document under ``records/<version-id>/``; `DOCUMENT` is its file name. The catalog is a pure function
-of these documents. `Copies` and `Torrents` may be replaced (a mirror is checked again, web seeds are re-issued); every
-other document is written once.
+of these documents. `Copies`, `Torrents` and `ZenodoDraft` may be replaced (a mirror is checked again, web seeds are
+re-issued, a draft is discarded); every other document is written once.
 """
 
 from __future__ import annotations
@@ -211,9 +211,13 @@ class Copies(Document):
 
 
 class ZenodoDraft(Document):
-    """A draft that exists on Zenodo: stored before its first byte, so that a repeated step continues it."""
+    """A draft that exists on Zenodo: stored before its first byte, so that a repeated step continues it.
+
+    Replaceable, because a draft can be discarded and begun anew until it is published.
+    """
 
     DOCUMENT = "zenodo-draft.json"
+    REPLACEABLE = True
 
     record_id: str
 

@@ -1,0 +1,129 @@
+"""From the YAML files of a folder to `Dataset`s, or to everything that is wrong with them.
+
+All problems of all files are collected before anything is refused: a person fixes a declaration once, not once a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from d4c_platform.datasets.marked_yaml import MarkedDocument, Unreadable, read_marked
+from d4c_platform.datasets.problem import Problem
+from d4c_platform.datasets.rules import rule_problems
+from d4c_platform.datasets.schema import schema_problems
+from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.errors import PermanentFailure
+
+PACKAGED = Path(__file__).parent
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+class BadDeclaration(PermanentFailure):
+    """Declarations that are not right.
+
+    Args:
+        problems: every one, with its file, line and field.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        by_file: dict[Path | None, list[Problem]] = {}
+        for problem in problems:
+            by_file.setdefault(problem.file, []).append(problem)
+        told = [(f"{file}: " if len(by_file) > 1 else "") + str(p) for file, found in by_file.items() for p in found]
+        count = f"{len(problems)} problems in the declaration{'s' if len(by_file) > 1 else ''}: " if len(problems) > 1 else ""
+        super().__init__(
+            count + "; ".join(told),
+            where="datasets",
+            file=str(next(iter(by_file))) if len(by_file) == 1 else None,
+            remedy="Correct it and check again with `d4c dataset validate`",
+        )
+        self.problems = problems
+
+
+def load(folder: Path | None = None) -> dict[str, Dataset]:
+    """Every declared dataset of a folder and its sub-folders, by id.
+
+    Args:
+        folder: the packaged declarations by default.
+
+    Raises:
+        BadDeclaration: any of them is not right, or two declare the same id.
+        PermanentFailure: there is no declaration at all: more likely a wrong folder than a wish.
+    """
+    files = declarations_in(PACKAGED if folder is None else folder)
+    datasets, problems = check_files(files)
+    if problems:
+        raise BadDeclaration(problems)
+    return {dataset.id: dataset for dataset in datasets.values()}
+
+
+def load_file(file: Path) -> Dataset:
+    """One declared dataset.
+
+    Raises:
+        BadDeclaration: with everything that is wrong with it.
+    """
+    datasets, problems = check_files([file])
+    if problems:
+        raise BadDeclaration(problems)
+    return datasets[file]
+
+
+def declarations_in(folder: Path) -> list[Path]:
+    """The declaration files of a folder and its sub-folders, in order.
+
+    Raises:
+        PermanentFailure: the folder is not there, or holds none.
+    """
+    if not folder.is_dir():
+        raise PermanentFailure(
+            "there is no such folder of declarations", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
+        )
+    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    if not files:
+        raise PermanentFailure(
+            "the folder holds no declaration (*.yaml)", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
+        )
+    return files
+
+
+def check_files(files: Iterable[Path]) -> tuple[dict[Path, Dataset], tuple[Problem, ...]]:
+    """Read declarations; what is right comes back as datasets, what is not as problems."""
+    datasets: dict[Path, Dataset] = {}
+    problems: list[Problem] = []
+    first: dict[str, Path] = {}
+    for file in files:
+        try:
+            document = read_marked(file)
+        except Unreadable as error:
+            problems.append(error.problem)
+            continue
+        dataset, found = _read(document)
+        if dataset is not None and (other := first.setdefault(dataset.id, file)) != file:
+            found.append(Problem(("id",), f"{dataset.id} is declared already in {other}"))
+        problems += (problem.at(file, document.line(problem.path)) for problem in found)
+        if dataset is not None and not found:
+            datasets[file] = dataset
+    return datasets, tuple(problems)
+
+
+def _read(document: MarkedDocument) -> tuple[Dataset | None, list[Problem]]:
+    found = list(schema_problems(document.value))
+    if found:
+        return None, found
+    try:
+        dataset = Dataset.model_validate(document.value)
+    except ValidationError as error:
+        # The schema is made from the model, so this is rare: a rule that JSON Schema cannot express.
+        return None, list(_model_problems(error))
+    return dataset, list(rule_problems(dataset))
+
+
+def _model_problems(error: ValidationError) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False, include_input=False):
+        path: tuple[Any, ...] = detail["loc"]
+        yield Problem(path, detail["msg"])

@@ -1,0 +1,167 @@
+"""What every kind of source answers: is there a release we have not seen, and which files is it made of?
+
+A source looks and names; it never stores. Noticing is cheap (one list, one HEAD) and proves nothing: it starts a look. What
+a release really is, the archived bytes say (archive). A kind of source is one module with one class of this protocol and
+one line in `registry`.
+
+Not here: version ids (detection), fetching and checking bytes (archive, receipt).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import ClassVar, Protocol, Self
+from zoneinfo import ZoneInfo
+
+from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.records import Candidate
+from d4c_platform.web import Web
+
+WDS = "https://www150.statcan.gc.ca/t1/wds/rest/"
+
+EASTERN = ZoneInfo("America/Toronto")
+"""Where the publishers we watch release: Statistics Canada by rule, the others because their files say no zone at all."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def utc_key(moment: datetime) -> str:
+    """A moment as the part of a release key: fixed width, so that keys sort by time, and safe in an object key."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def eastern_date(moment: datetime) -> date:
+    return moment.astimezone(EASTERN).date()
+
+
+class Superseded(PermanentFailure):
+    """The publisher no longer serves this release: it was replaced before it was archived.
+
+    Its bytes are gone for us. Archiving what is there now under the old release's name would be a lie; the newer
+    release is noticed on its own.
+    """
+
+
+class Expect(StrEnum):
+    """What a file has to be when it arrives."""
+
+    ZIP = "zip"
+    JSON = "json"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A release that a publisher's signal points at.
+
+    Attributes:
+        key: names the release; a function of the publisher's answer alone, so that everyone who notices agrees.
+        released_at: UTC.
+        vintage_time: the release's date where the publisher is.
+        hint: what the signal said.
+    """
+
+    key: str
+    released_at: datetime
+    vintage_time: date
+    hint: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A small document of the publisher's API that the source has already read, in canonical form."""
+
+    body: bytes
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """One file of a release.
+
+    Attributes:
+        name: its file name under `raw/`.
+        url: the declared URL, never a stand-in's.
+        expect: what has to arrive.
+        optional: a 404 means that the publisher does not offer it, and the release is whole without it.
+        in_content: whether it counts when two releases are compared; a document that tells the release time does not.
+        sha256: what its bytes must be, when the release was noticed by them.
+        answer: the document itself, when it is no file to be fetched.
+        absent: why there is nothing to fetch, when the publisher has already said so of an optional file.
+    """
+
+    name: str
+    url: str
+    expect: Expect = Expect.ANY
+    optional: bool = False
+    in_content: bool = True
+    sha256: str | None = None
+    answer: Answer | None = None
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What may differ between installations; the defaults are the real services.
+
+    Attributes:
+        wds: base URL of Statistics Canada's Web Data Service.
+        catch_up_days: most days of the changed-cube list to walk before asking each table itself.
+        statcan_lock: whether nothing is fetched while Statistics Canada rebuilds its files (00:00 to 08:30 Eastern). None:
+            only at the real service, because a stand-in has a clock of its own.
+        clock: the time in UTC.
+    """
+
+    wds: str = WDS
+    catch_up_days: int = 31
+    statcan_lock: bool | None = None
+    clock: Callable[[], datetime] = field(default=utc_now)
+
+
+class Source(Protocol):
+    """One kind of source. One instance serves all datasets of its kind during a sweep, so it may share what it read."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def open(cls, web: Web, settings: SourceSettings) -> Self:
+        """A client for one sweep or one archive."""
+        ...
+
+    def detect(
+        self, dataset: Dataset, since: date | datetime | None, seen: Sequence[Candidate], now: datetime
+    ) -> list[Noticed]:
+        """Releases that are out and not among the seen ones, oldest first.
+
+        Only what can still be fetched: a publisher that keeps one state serves one release.
+
+        Args:
+            since: when to look from; None for a dataset that was never seen.
+            seen: everything noticed before.
+            now: UTC.
+        """
+        ...
+
+    def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
+        """The files the release is made of, as the publisher serves them now.
+
+        Raises:
+            Superseded, TransientFailure: as `confirm`.
+        """
+        ...
+
+    def confirm(self, dataset: Dataset, candidate: Candidate) -> None:
+        """Ask whether the publisher still serves this very release; asked again after each file, before it is stored.
+
+        Raises:
+            Superseded: a newer one has taken its place.
+            TransientFailure: it is not out yet, or just being published.
+        """
+        ...

@@ -1,0 +1,190 @@
+"""Statistics Canada's tables: the source kind `statcan-table`.
+
+The service says which tables a day released (one list for all tables, read once a sweep) and serves only the newest state of
+each. Zips are rebuilt overnight, hours before the release they belong to is out: what is fetched between 00:00 and 08:30 may
+be tomorrow's data under yesterday's name, so nothing is.
+
+Not here: the service's protocol (wds), what is in a zip (transforms), whether its content changed (archive).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, ClassVar, Literal, Self
+
+from d4c_platform.model.dataset import Dataset, StatCanTableSource
+from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.model.records import Candidate
+from d4c_platform.sources.source import (
+    EASTERN,
+    Answer,
+    Expect,
+    Noticed,
+    SourceSettings,
+    SourceUrl,
+    Superseded,
+    eastern_date,
+    utc_key,
+)
+from d4c_platform.sources.wds import (
+    INVALID_DATE,
+    WHERE,
+    ChangedCube,
+    Failed,
+    NotYet,
+    StatCan,
+    canonical_json,
+    eastern_to_utc,
+)
+from d4c_platform.web import HttpRefusal, Web
+
+__all__ = ["ChangedCube", "ChangedCubes", "StatCan", "StatCanTables"]
+
+RELEASE_TIME = time(8, 30)
+SETTLE = timedelta(minutes=5)  # after 08:30 the service is busiest and its caches lag
+ZIP_LANGUAGE = {"en": "eng", "fr": "fra"}
+
+
+class ChangedCubes:
+    """Whole days of the changed-cube list, each asked for once, however many tables want to know."""
+
+    def __init__(self, statcan: StatCan) -> None:
+        self._statcan = statcan
+        self._days: dict[date, dict[str, list[datetime]]] = {}
+
+    def released(self, product_id: str, first: date, today: date) -> list[datetime]:
+        """When the table was released from the first day to today."""
+        days = (first + timedelta(days=n) for n in range((today - first).days + 1))
+        return [moment for day in days for moment in self._on(day, today).get(product_id, ())]
+
+    def _on(self, day: date, today: date) -> dict[str, list[datetime]]:
+        if day not in self._days:
+            released: dict[str, list[datetime]] = {}
+            for cube in self._cubes(day, today):
+                released.setdefault(cube.product_id, []).append(cube.released_at)
+            self._days[day] = released
+        return self._days[day]
+
+    def _cubes(self, day: date, today: date) -> list[ChangedCube]:
+        try:
+            return self._statcan.changed_cubes(day)
+        except (NotYet, Failed, HttpRefusal) as error:
+            not_yet = (
+                isinstance(error, NotYet)
+                or (isinstance(error, Failed) and error.code == INVALID_DATE)
+                or (isinstance(error, HttpRefusal) and error.status == 404)
+            )
+            if day == today and not_yet:  # before 08:30 the service may not know the day yet; a past day has to be there
+                return []
+            raise
+
+
+class StatCanTables:
+    """The source kind `statcan-table`."""
+
+    kind: ClassVar[str] = "statcan-table"
+
+    def __init__(self, web: Web, settings: SourceSettings | None = None) -> None:
+        settings = settings or SourceSettings()
+        self._statcan = StatCan(web, settings.wds)
+        self._changed = ChangedCubes(self._statcan)
+        self._catch_up_days, self._clock = settings.catch_up_days, settings.clock
+        real = web.route(settings.wds) == settings.wds
+        self._lock = real if settings.statcan_lock is None else settings.statcan_lock
+
+    @classmethod
+    def open(cls, web: Web, settings: SourceSettings) -> Self:
+        return cls(web, settings)
+
+    def detect(
+        self, dataset: Dataset, since: date | datetime | None, seen: Sequence[Candidate], now: datetime
+    ) -> list[Noticed]:
+        """The newest release that is out and was not seen; those it replaced unseen are named in its hint."""
+        product_id, today = _declared(dataset).product_id, eastern_date(now)
+        first = eastern_date(since) if isinstance(since, datetime) else since
+        if first is None or (today - first).days > self._catch_up_days:
+            signal, released = "getCubeMetadata", [_release_time(self._statcan.metadata(product_id))]
+        else:
+            signal, released = "getChangedCubeList", [*self._changed.released(product_id, first, today)]
+        newest_seen = max((c.released_at for c in seen), default=datetime.min.replace(tzinfo=UTC))
+        fresh = sorted({moment for moment in released if moment is not None and newest_seen < moment <= now})
+        if not fresh:
+            return []
+        *superseded, newest = fresh
+        hint = {"signal": signal, "product_id": product_id, "release_time": newest.astimezone(EASTERN).isoformat()}
+        if superseded:
+            hint["superseded"] = ",".join(utc_key(moment) for moment in superseded)
+        return [Noticed(utc_key(newest), newest, eastern_date(newest), hint)]
+
+    def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
+        """The zip of each declared language, and the metadata object."""
+        self._refuse_while_locked()
+        declared = _declared(dataset)
+        metadata, response = self._statcan.metadata_answer(declared.product_id)
+        self._same_release(metadata, candidate)
+        answer = Answer(canonical_json(metadata), response.status_code, response.headers)
+        document = SourceUrl(
+            f"{declared.product_id}.json",
+            self._statcan.url("getCubeMetadata"),
+            Expect.JSON,
+            in_content=False,  # it tells the release time, which is new with every release
+            answer=answer,
+        )
+        return [*(self._zip(declared, lang) for lang in declared.languages), document]
+
+    def confirm(self, dataset: Dataset, candidate: Candidate) -> None:
+        self._refuse_while_locked()
+        self._same_release(self._statcan.metadata(_declared(dataset).product_id), candidate)
+
+    def _zip(self, declared: StatCanTableSource, lang: Literal["en", "fr"]) -> SourceUrl:
+        name = f"{declared.product_id}-{ZIP_LANGUAGE[lang]}.zip"
+        optional = lang == "fr" and "en" in declared.languages
+        try:
+            return SourceUrl(name, self._statcan.full_table_url(declared.product_id, lang), Expect.ZIP, optional)
+        except PermanentFailure as refusal:
+            if not optional or (isinstance(refusal, HttpRefusal) and refusal.status != 404):
+                raise
+            asked = self._statcan.url(f"getFullTableDownloadCSV/{declared.product_id}/{lang}")
+            return SourceUrl(name, asked, Expect.ZIP, optional, absent=refusal.what)
+
+    def _same_release(self, metadata: dict[str, Any], candidate: Candidate) -> None:
+        current, wanted = _release_time(metadata), _eastern(candidate.released_at)
+        if current is None or current < candidate.released_at:
+            raise TransientFailure(
+                f"the release of {wanted} is announced, but the table is still that of {_eastern(current)}",
+                where=WHERE,
+                remedy="It is tried again on the next run",
+            )
+        if current > candidate.released_at:
+            raise Superseded(
+                f"the release of {wanted} was replaced by that of {_eastern(current)} before it was archived",
+                where=WHERE,
+                remedy="Withdraw this version; the newer release is noticed on its own",
+            )
+
+    def _refuse_while_locked(self) -> None:
+        now = self._clock().astimezone(EASTERN)
+        if self._lock and now.time() < RELEASE_TIME:
+            opens = now.replace(hour=RELEASE_TIME.hour, minute=RELEASE_TIME.minute, second=0, microsecond=0) + SETTLE
+            raise TransientFailure(
+                "files are rebuilt between 00:00 and 08:30 Eastern: what is fetched now may belong to the next release",
+                retry_after_s=(opens - now).total_seconds(),
+                where=WHERE,
+                remedy=f"It is tried again after {opens:%H:%M} Eastern",
+            )
+
+
+def _declared(dataset: Dataset) -> StatCanTableSource:
+    if not isinstance(dataset.source, StatCanTableSource):
+        raise PermanentFailure(f"its source is a {dataset.source.kind}, not a statcan-table", dataset=dataset.id)
+    return dataset.source
+
+
+def _release_time(metadata: dict[str, Any]) -> datetime | None:
+    text = metadata.get("releaseTime")
+    return eastern_to_utc(text) if text else None
+
+
+def _eastern(moment: datetime | None) -> str:
+    return f"{moment.astimezone(EASTERN):%Y-%m-%d %H:%M} Eastern" if moment else "no release at all"

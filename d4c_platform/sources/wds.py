@@ -1,0 +1,165 @@
+"""Statistics Canada's Web Data Service: the few methods we need, with its answers made plain.
+
+The service answers failures with HTTP 200, wraps most answers in an envelope, and gives Eastern times without saying so.
+
+Not here: what to do with a release (statcan).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal, TypeVar
+
+import httpx
+
+from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
+from d4c_platform.sources.source import EASTERN, WDS
+from d4c_platform.web import HttpRefusal, Web
+
+WHERE = "statcan"
+OK = 0
+INVALID_DATE = 1
+PUBLISHING = 6
+PASSING_CODES = frozenset({3, PUBLISHING})  # request failed; cube is currently being published: both can pass
+
+REPORT = "If it stays so the service has changed: compare its answer with its user guide and adapt `sources.wds`"
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedCube:
+    """One table that a day released."""
+
+    product_id: str
+    released_at: datetime
+
+
+class NotYet(TransientFailure):
+    """Asked before the day's release is out."""
+
+
+class Failed(PermanentFailure):
+    """The service answered `FAILED` with a code that trying again does not change."""
+
+    def __init__(self, what: str, *, code: int | None, **facts: str | None) -> None:
+        super().__init__(what, **facts)
+        self.code = code
+
+
+class StatCan:
+    """The few methods of the Web Data Service that we need."""
+
+    def __init__(self, web: Web, wds: str = WDS) -> None:
+        self._web, self._wds = web, wds.rstrip("/")
+
+    def changed_cubes(self, day: date) -> list[ChangedCube]:
+        """The tables released on a day; none on weekends and holidays.
+
+        An entry that the service itself reports as failed or still being published is left out and logged: its day is
+        looked at again, because a day stays open until something of it was seen.
+        """
+        path, cubes = f"getChangedCubeList/{day}", []
+        for item in _object(_json(self._get(path)), list, file=path):
+            listed = item if isinstance(item, dict) else {}
+            product_id, released = listed.get("productId"), listed.get("releaseTime")
+            if product_id and released and listed.get("responseStatusCode", OK) == OK:
+                cubes.append(ChangedCube(str(product_id), eastern_to_utc(released)))
+            else:
+                log.info("statcan: %s: left out for now: %s", day, item)
+        return cubes
+
+    def metadata(self, product_id: str) -> dict[str, Any]:
+        """The table's metadata object.
+
+        Raises:
+            TransientFailure: the table is just being published, or the service could not answer.
+            PermanentFailure: there is no such table.
+        """
+        return self.metadata_answer(product_id)[0]
+
+    def metadata_answer(self, product_id: str) -> tuple[dict[str, Any], httpx.Response]:
+        """The metadata object with the answer it came in, for its provenance."""
+        response = self._ask("POST", "getCubeMetadata", retry=True, json=[{"productId": int(product_id)}])
+        items = _json(response)
+        item = items[0] if isinstance(items, list) and items else items
+        return _object(item, dict, file=product_id), response
+
+    def full_table_url(self, product_id: str, lang: Literal["en", "fr"]) -> str:
+        """Where the full-table CSV zip lies."""
+        path = f"getFullTableDownloadCSV/{product_id}/{lang}"
+        return _object(_json(self._get(path)), str, file=path)
+
+    def url(self, method: str) -> str:
+        return f"{self._wds}/{method}"
+
+    def _get(self, path: str) -> httpx.Response:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._web.request(method, self.url(path), where=WHERE, **options)
+        except HttpRefusal as refusal:
+            if refusal.status == 409:
+                remedy = "It is asked again after 08:30 Eastern"
+                raise NotYet("the day's release is not out yet (409)", where=WHERE, file=path, remedy=remedy) from refusal
+            raise
+
+
+def eastern_to_utc(text: str) -> datetime:
+    """A time of the service in UTC. Without a zone it is Eastern, whatever the season.
+
+    Raises:
+        PermanentFailure: it is no time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=EASTERN)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PermanentFailure(f"the release time {text!r} is no ISO 8601 time", where=WHERE, remedy=REPORT) from error
+
+
+def canonical_json(document: Any) -> bytes:
+    """One spelling a document: sorted keys, UTF-8, a final newline."""
+    return (json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        kind = response.headers.get("Content-Type", "no content type")
+        raise TransientFailure(
+            f"answered {response.status_code} with {kind} instead of JSON", where=WHERE, file=response.url.path
+        ) from error
+
+
+def _object(answer: Any, kind: type[T], *, file: str) -> T:
+    """What a `{"status", "object"}` envelope carries; failures come with HTTP 200."""
+    content = answer.get("object") if isinstance(answer, dict) else None
+    code = content.get("responseStatusCode", OK) if isinstance(content, dict) else OK
+    if not isinstance(answer, dict) or answer.get("status") != "SUCCESS" or code != OK:
+        raise _failed(code, content if isinstance(content, str) else "", file)
+    if not isinstance(content, kind):
+        found = type(content).__name__
+        raise PermanentFailure(f"the answer carries {found} instead of {kind.__name__}", where=WHERE, file=file, remedy=REPORT)
+    return content
+
+
+def _failed(code: object, words: str, file: str) -> D4CError:
+    if isinstance(code, int) and code in PASSING_CODES:
+        why = "is being published just now" if code == PUBLISHING else "could not be served"
+        return TransientFailure(f"{why} (code {code})", where=WHERE, file=file, remedy="It is tried again on the next run")
+    said = f": {words}" if words else ""
+    return Failed(
+        f"the service answered FAILED (code {code}){said}",
+        code=code if isinstance(code, int) else None,
+        where=WHERE,
+        file=file,
+        remedy="Check the product id of the declaration against Statistics Canada's table list",
+    )

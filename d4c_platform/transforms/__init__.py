@@ -1,0 +1,46 @@
+"""Release to artifacts: from the archived source files of one release to one checked, systems-ready file.
+
+`build` reads only what it is given and writes only into its working directory; the same input gives the same bytes, in any
+process, directory, time zone and locale. `checks`, `changes` and `manifest` judge and describe the result.
+
+Not here: fetching and archiving (sources), digests and object storage (storage), when anything runs (orchestration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from d4c_platform.model.dataset import Dataset, ShapefileTransform, StatCanCsvTransform
+from d4c_platform.model.errors import D4CError
+from d4c_platform.transforms.built import BuiltFile, artifact_of
+
+__all__ = ["BuiltFile", "artifact_of", "build"]
+
+
+def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
+    """Build the data artifact of a version.
+
+    Args:
+        raw: the release's files by name, as archived; they are only read.
+        workdir: everything that is written goes here, the result too.
+
+    Raises:
+        PermanentFailure: the source is not what it should be; names the file, the line where there is one, and a remedy.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        # Each format's libraries are loaded when it is asked for: GDAL alone costs a second that a table does not need.
+        match dataset.transform:
+            case StatCanCsvTransform():
+                from d4c_platform.transforms.statcan_csv import build as build_table
+
+                return build_table(dataset, version_id, raw, workdir)
+            case ShapefileTransform() as transform:
+                from d4c_platform.transforms.shapefile import build as build_layer
+
+                return build_layer(dataset, transform, version_id, raw, workdir)
+    except D4CError as error:
+        raise error.about(
+            dataset=dataset.id, version=version_id, where="transform", kept="Nothing was published; the previous latest stays"
+        ) from error.__cause__

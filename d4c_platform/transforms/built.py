@@ -1,0 +1,64 @@
+"""What a transform hands over: one file and everything that is known of it before its digests.
+
+A `BuiltFile` lives in a working directory and has no place yet; `artifact_of` names it for its version once the one pass of
+digests is done.
+
+Not here: how the file was made (statcan_csv, shapefile), whether it may be published (checks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from d4c_platform.model.records import Artifact, ColumnInfo, Digests
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFile:
+    """One systems-ready file, built but not yet digested.
+
+    Attributes:
+        path: the file in the working directory.
+        rejects: rows that could not be kept, with line and reason; None when every row is in the file.
+        counts: kept, never hidden: source rows, suppressed values, invalid DGUIDs, null geometries…
+
+    The other attributes are those of `Artifact`.
+    """
+
+    path: Path
+    rows: int
+    columns: tuple[ColumnInfo, ...]
+    logical_hash: str
+    role: str = "data"
+    media_type: str = PARQUET
+    key: tuple[str, ...] = ()
+    bbox: tuple[float, float, float, float] | None = None
+    crs: str | None = None
+    geometry_types: tuple[str, ...] = ()
+    period: tuple[str, str] | None = None
+    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    rejects: Path | None = None
+
+
+def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact:
+    """The built file as the artifact of a version, under its published name."""
+    return Artifact(
+        role=built.role,
+        file=f"{version_id}.parquet",
+        media_type=built.media_type,
+        digests=digests,
+        logical_hash=built.logical_hash,
+        rows=built.rows,
+        columns=built.columns,
+        key=built.key,
+        bbox=built.bbox,
+        crs=built.crs,
+        geometry_types=built.geometry_types,
+        period=built.period,
+        counts=dict(built.counts),
+    )

@@ -1,0 +1,208 @@
+"""Is this artifact fit to be published? Verdicts with their evidence; the blocking ones stop a version before it is public.
+
+Every check of `CHECKS` gives exactly one verdict, also when it has nothing to look at, so that an operator always sees the
+same list. Warnings tell what was kept: suppressed values, invalid DGUIDs, shapes a GIS may refuse.
+
+Not here: whether the version's number is honest (changes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from d4c_platform.model.dataset import Column, Dataset
+from d4c_platform.model.records import Artifact, ColumnInfo, Severity, Verdict
+from d4c_platform.transforms.built import BuiltFile
+from d4c_platform.transforms.engine import engine, quoted
+
+LEAST_GEOMETRY_SHARE = 0.95  # fewer rows with a shape means that the join or the file is broken, not that some are unlocated
+LEAST_SIZE_SHARE = 0.8  # of the predecessor's rows; below, a person should look
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    dataset: Dataset
+    built: BuiltFile | Artifact
+    path: Path
+    predecessor: Artifact | None
+
+    def count(self, name: str) -> int:
+        return self.built.counts.get(name, 0)
+
+    def column(self, name: str) -> ColumnInfo | None:
+        return next((c for c in self.built.columns if c.name == name), None)
+
+    @property
+    def spatial(self) -> bool:
+        return self.column("geometry") is not None
+
+
+_Finding = tuple[bool, str]
+
+
+def check(
+    dataset: Dataset, built_or_artifact: BuiltFile | Artifact, path: Path, predecessor: Artifact | None
+) -> tuple[Verdict, ...]:
+    """Judge an artifact.
+
+    Args:
+        path: the artifact's file; its folder takes spill files of the key check.
+        predecessor: the artifact of the version before, for drift.
+    """
+    case = _Case(dataset, built_or_artifact, path, predecessor)
+
+    def verdicts() -> Iterator[Verdict]:
+        for name, blocking, _ in CHECKS:
+            passed, evidence = _RULES[name](case)
+            severity = Severity.BLOCKING if blocking else Severity.WARNING
+            yield Verdict(check=name, passed=passed, severity=severity, evidence=evidence)
+
+    return tuple(verdicts())
+
+
+def _rows(case: _Case) -> _Finding:
+    in_file = pq.read_metadata(case.path).num_rows
+    if in_file != case.built.rows:
+        return False, f"The file holds {in_file:,} rows and {case.built.rows:,} were built."
+    return in_file > 0, f"The table has {in_file:,} rows."
+
+
+def _no_row_lost(case: _Case) -> _Finding:
+    if "source_rows" not in case.built.counts:
+        return True, "The source does not count its rows."
+    source = case.count("source_rows")
+    return source == case.built.rows, f"{source:,} rows were read from the source and {case.built.rows:,} are in the artifact."
+
+
+def _publisher_rows(case: _Case) -> _Finding:
+    if "publisher_rows" not in case.built.counts:
+        return True, "The publisher gives no figure to compare with."
+    stated = case.count("publisher_rows")
+    agrees = "as the publisher says" if stated == case.built.rows else f"but the publisher says {stated:,} data points"
+    return stated == case.built.rows, f"The table has {case.built.rows:,} rows, {agrees}."
+
+
+def _columns(case: _Case) -> _Finding:
+    broken = [problem for declared in case.dataset.columns for problem in _broken(declared, case.column(declared.name))]
+    if broken:
+        return False, f"The declared columns are not what was built: {'; '.join(broken)}."
+    return (
+        True,
+        f"All {len(case.dataset.columns)} declared columns are there with their types ({len(case.built.columns)} in all).",
+    )
+
+
+def _broken(declared: Column, built: ColumnInfo | None) -> Iterator[str]:
+    if built is None:
+        yield f"{declared.name} is missing"
+        return
+    if declared.type is not None and declared.type != built.type:
+        yield f"{declared.name} is {built.type} instead of {declared.type}"
+    if not declared.nullable and built.nulls:
+        yield f"{declared.name} has {built.nulls:,} nulls"
+
+
+def _key(case: _Case) -> _Finding:
+    key = case.dataset.key
+    if not key:
+        return True, "No key is declared."
+    absent = [name for name in key if case.column(name) is None]
+    if absent:
+        return False, f"The key column {', '.join(absent)} is missing."
+    nulls = [name for name in key if (column := case.column(name)) and column.nulls]
+    if nulls:
+        return False, f"The key column {', '.join(nulls)} has nulls."
+    columns = ", ".join(map(quoted, key))
+    with engine(case.path.parent) as sql:
+        repeated = f"SELECT {columns}, count(*) AS n FROM read_parquet(?) GROUP BY ALL HAVING n > 1"  # noqa: S608 - quoted
+        row = sql.execute(f"SELECT * FROM ({repeated}) ORDER BY ALL LIMIT 1", [str(case.path)]).fetchone()  # noqa: S608
+    if row is None:
+        return True, f"{' + '.join(key)} is unique in {case.built.rows:,} rows."
+    shown = ", ".join(f"{name} {value}" for name, value in zip(key, row, strict=False))
+    return False, f"{' + '.join(key)} is not unique: {shown} occurs {row[-1]} times."
+
+
+def _geometry(case: _Case) -> _Finding:
+    column = case.column("geometry")
+    if column is None:
+        return True, "The table is not spatial."
+    shaped = case.built.rows - column.nulls
+    share = shaped / case.built.rows if case.built.rows else 0.0
+    return share >= LEAST_GEOMETRY_SHARE, f"{shaped:,} of {case.built.rows:,} rows have a geometry ({share:.1%})."
+
+
+def _crs(case: _Case) -> _Finding:
+    if not case.spatial:
+        return True, "The table is not spatial."
+    if case.built.crs is None:
+        return False, "The coordinate reference system was not recognised by its parameters; a person has to name it."
+    if case.built.bbox is None:
+        return False, f"The geometry is in {case.built.crs}, but has no bounds in WGS 84."
+    return True, f"The geometry is in {case.built.crs}."
+
+
+def _counted(name: str, what: str) -> Callable[[_Case], _Finding]:
+    def rule(case: _Case) -> _Finding:
+        count = case.count(name)
+        return count == 0, f"{count:,} {what}." if count else f"No {what}."
+
+    return rule
+
+
+def _labels(case: _Case) -> _Finding:
+    unlike, missing = case.count("labels_unlike_metadata"), case.count("labels_without_french")
+    if "labels_unlike_metadata" in case.built.counts:
+        said = f"{unlike:,} members are labelled unlike the publisher's metadata, {missing:,} have no French label."
+        return not unlike and not missing, said
+    if case.column("ref_date") is None:
+        return True, "The table has no labels of a statistical publisher."
+    bilingual = case.column("geo_fr") is not None or case.column("geo_en") is None
+    return (
+        bilingual,
+        "Both languages are there." if bilingual else "There are no French labels: only the English file was archived.",
+    )
+
+
+def _drift(case: _Case) -> _Finding:
+    if case.predecessor is None:
+        return True, "There is no version before."
+    before, now = case.predecessor.rows, case.built.rows
+    return now >= before * LEAST_SIZE_SHARE, f"{now:,} rows, {before:,} in the version before."
+
+
+CHECKS: tuple[tuple[str, bool, str], ...] = (
+    ("rows", True, "The artifact has rows, as many as were built."),
+    ("no_row_lost", True, "Every row of the source is in the artifact."),
+    ("publisher_rows", True, "The number of rows is the publisher's own figure."),
+    ("columns", True, "The declared columns are there, typed and filled as declared."),
+    ("key", True, "The key identifies each row."),
+    ("geometry", True, "Nearly all rows have a geometry."),
+    ("crs", True, "The coordinate reference system is known."),
+    ("suppressed_values", False, "Values that are suppressed or not available: kept as null with their status."),
+    ("invalid_dguids", False, "DGUIDs that are not well formed: kept as published, flagged."),
+    ("invalid_geometries", False, "Geometries that are not valid: kept as published."),
+    ("unresolved_periods", False, "Reference periods whose days are not stated, such as fiscal years: left without bounds."),
+    ("labels", False, "Labels in both languages agree with the publisher's metadata."),
+    ("drift", False, "The table has not shrunk by a fifth or more."),
+)
+"""Name, whether it blocks publication, and what it promises."""
+
+_RULES: dict[str, Callable[[_Case], _Finding]] = {
+    "rows": _rows,
+    "no_row_lost": _no_row_lost,
+    "publisher_rows": _publisher_rows,
+    "columns": _columns,
+    "key": _key,
+    "geometry": _geometry,
+    "crs": _crs,
+    "suppressed_values": _counted("suppressed_values", "values that are suppressed or not available, null with their status"),
+    "invalid_dguids": _counted("invalid_dguids", "rows with a DGUID that is not well formed"),
+    "invalid_geometries": _counted("invalid_geometries", "geometries that are not valid"),
+    "unresolved_periods": _counted("unresolved_periods", "rows whose reference period states no days"),
+    "labels": _labels,
+    "drift": _drift,
+}

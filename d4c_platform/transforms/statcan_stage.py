@@ -1,0 +1,149 @@
+"""The release's texts inside DuckDB: one table a language, the members of each dimension, the meaning of each REF_DATE.
+
+Tables: `en` and `fr` (columns c0, c1, … of text, `rowid` in file order), `m1`, `m2`, … (one a dimension: id, en, fr),
+`periods` (ref_date, first, last, freq).
+"""
+
+# ruff: noqa: S608 - the queries are made of column places and our own table names, never of the publisher's text
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.transforms import archive
+from d4c_platform.transforms.csv_shape import Shape, ShapeReader
+from d4c_platform.transforms.engine import literal, scalar
+from d4c_platform.transforms.statcan_columns import Layout
+from d4c_platform.transforms.statcan_metadata import TableMetadata
+from d4c_platform.transforms.statcan_periods import are_quarters, period_of
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A CSV that is inside DuckDB, whole: as many rows as the file has records."""
+
+    table: str
+    name: str
+    shape: Shape
+
+    def place(self, rowid: int) -> str:
+        """Where a row stands in the file, as precisely as it is known."""
+        return f"line {rowid + 2}" if self.shape.one_line_each else f"row {rowid + 1} after the header"
+
+
+def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path) -> Staged:
+    """Unpack the data member of a full-table zip, prove its shape, and read it as text.
+
+    Raises:
+        PermanentFailure: no zip, no CSV in it, a ragged row, a character that is not UTF-8.
+    """
+    target = workdir / f"{table}.csv"
+    with archive.opened(path) as opened:
+        found = [m for m in archive.members(opened) if _is_data(m.filename)]
+        if len(found) != 1:
+            raise PermanentFailure(
+                f"a full-table zip holds one data CSV, not {len(found)} ({', '.join(m.filename for m in found) or 'none'})",
+                file=path.name,
+                remedy="Check the product id in the declaration, and fetch the release again",
+            )
+        name = f"{path.name}/{found[0].filename}"
+        reader = ShapeReader(name)
+        archive.unpack(opened, found[0], target, reader.update)
+    shape = reader.finish()
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(shape.header)))
+    options = f"header = true, auto_detect = false, delim = {literal(shape.separator)}, quote = '\"', escape = '\"'"
+    try:
+        sql.execute(
+            f"CREATE TABLE {table} AS SELECT * FROM read_csv({literal(str(target))}, columns = {{{columns}}}, {options},"
+            " strict_mode = true, null_padding = false, ignore_errors = false)"
+        )
+    except duckdb.Error as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "unknown").removeprefix(
+            "Invalid Input Error: "
+        )
+        raise PermanentFailure(
+            f"the CSV cannot be read ({reason.removeprefix('CSV Error on ')}: {_cause(str(error))})",
+            file=name,
+            remedy="Tell the publisher which line is wrong; fetch the release again when it is corrected",
+        ) from error
+    finally:
+        target.unlink(missing_ok=True)
+    rows = scalar(sql, f"SELECT count(*) FROM {table}")
+    if rows != shape.records:
+        raise PermanentFailure(
+            f"the file has {shape.records:,} records but {rows:,} were read",
+            file=name,
+            remedy="Report this: the CSV has a form the transform does not know",
+        )
+    return Staged(table, name, shape)
+
+
+def stage_periods(sql: duckdb.DuckDBPyConnection, layout: Layout, frequency_code: int | None) -> None:
+    """What each distinct REF_DATE means, as a small table to join."""
+    ref_date = f"c{layout.fixed['REF_DATE']}"
+    texts = [str(row[0]) for row in sql.execute(f"SELECT DISTINCT {ref_date} FROM en WHERE {ref_date} IS NOT NULL").fetchall()]
+    quarterly = are_quarters(texts, frequency_code)
+    periods = [period_of(text, quarterly=quarterly) for text in texts]
+    meaning = pa.table(  # noqa: F841 - DuckDB reads it by its name
+        {
+            "ref_date": pa.array(texts, pa.string()),
+            "first": pa.array([p.start for p in periods], pa.date32()),
+            "last": pa.array([p.end for p in periods], pa.date32()),
+            "freq": pa.array([p.frequency for p in periods], pa.string()),
+        }
+    )
+    sql.execute("CREATE TABLE periods AS SELECT * FROM meaning")
+
+
+def stage_members(sql: duckdb.DuckDBPyConnection, layout: Layout, metadata: TableMetadata, staged: Staged) -> tuple[int, ...]:
+    """One table of members a dimension; gives the place in a COORDINATE of each label column.
+
+    Raises:
+        PermanentFailure: the metadata's dimensions are not the CSV's.
+    """
+    positions = _positions(layout, metadata)
+    if positions is None:
+        ours, theirs = (c.original for c in layout.labels), (d.en for d in metadata.dimensions)
+        raise PermanentFailure(
+            f"the CSV has the dimensions {', '.join(ours)} and the metadata {', '.join(theirs)}",
+            file=staged.name,
+            remedy="The metadata is of another release or table: fetch the release again",
+        )
+    for dimension in metadata.dimensions:
+        members = pa.table(  # noqa: F841 - DuckDB reads it by its name
+            {
+                "id": pa.array([m.id for m in dimension.members], pa.string()),
+                "en": pa.array([m.en or None for m in dimension.members], pa.string()),
+                "fr": pa.array([m.fr or None for m in dimension.members], pa.string()),
+            }
+        )
+        sql.execute(f"CREATE TABLE m{dimension.position} AS SELECT * FROM members")
+    return positions
+
+
+def _positions(layout: Layout, metadata: TableMetadata) -> tuple[int, ...] | None:
+    """Dimensions are matched by name in their order; GEO is the one that is left."""
+    left = list(metadata.dimensions)
+    found: dict[str, int] = {}
+    for label in layout.labels:
+        match = next((d for d in left if label.name != "geo" and d.en.casefold() == label.original.casefold()), None)
+        if match:
+            left.remove(match)
+            found[label.name] = match.position
+    if [c.name for c in layout.labels if c.name not in found] == ["geo"] and len(left) == 1:
+        found["geo"] = left.pop().position
+    return tuple(found[c.name] for c in layout.labels) if not left and len(found) == len(layout.labels) else None
+
+
+def _is_data(member: str) -> bool:
+    return member.lower().endswith(".csv") and not member.lower().endswith("_metadata.csv")
+
+
+def _cause(error: str) -> str:
+    known = ("not utf-8 encoded", "unterminated quote", "Maximum line size")
+    return next((line.strip() for line in error.splitlines() if any(k in line for k in known)), error.splitlines()[-1].strip())

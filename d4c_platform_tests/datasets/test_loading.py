@@ -1,0 +1,238 @@
+"""What a declaration must be, and how clearly the loader says what it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from d4c_platform import datasets
+from d4c_platform.datasets import BadDeclaration
+from d4c_platform.datasets.problem import Problem
+from d4c_platform.model.errors import PermanentFailure
+
+WARDS = datasets.PACKAGED / "foundation" / "toronto_wards_2018.yaml"
+TABLE = datasets.PACKAGED / "statistical" / "33100036.yaml"
+
+Refuse = Callable[..., list[Problem]]
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Refuse:
+    """Change a good declaration's text and return the problems it is refused with."""
+
+    def change(*changes: tuple[str, str], base: Path = WARDS) -> list[Problem]:
+        text = base.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new, 1)
+        file = tmp_path / "changed.yaml"
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(BadDeclaration) as caught:
+            datasets.load_file(file)
+        problems = list(caught.value.problems)
+        assert all(problem.file == file for problem in problems)
+        assert str(file) in str(caught.value)
+        return problems
+
+    return change
+
+
+def line_of(text: str, file: Path = WARDS) -> int:
+    return next(i for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if text in line)
+
+
+# -- the schema ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_the_one_the_model_makes():
+    assert json.loads(datasets.SCHEMA_FILE.read_text(encoding="utf-8")) == datasets.json_schema()
+
+
+def test_the_schema_is_valid_and_has_its_public_address():
+    schema = datasets.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == "https://dataforcanada.org/schemas/dataset/v1.json"
+
+
+def test_every_declaration_names_the_schema_that_its_editor_can_find():
+    for file in datasets.declarations_in(datasets.PACKAGED):
+        first = file.read_text(encoding="utf-8").splitlines()[0]
+        assert (file.parent / first.partition("$schema=")[2]).resolve() == datasets.SCHEMA_FILE
+
+
+# -- what the schema refuses --------------------------------------------------------------------------------------------
+
+
+def test_a_missing_field_is_named_with_the_line_of_what_lacks_it(refuse: Refuse):
+    (problem,) = refuse(("  fr: Ville de Toronto\n", ""))
+    assert (problem.field, problem.what, problem.line) == ("publisher.fr", "it is missing", line_of("publisher:"))
+
+
+def test_a_misspelt_field_is_named_with_its_line_and_what_was_meant(refuse: Refuse):
+    problems = refuse(("mirrors:", "miror:"))
+    assert [(p.field, p.line) for p in problems] == [("miror", line_of("mirrors:"))]
+    assert "mirrors" in problems[0].what
+
+
+def test_a_number_where_text_belongs_is_told_to_be_quoted(refuse: Refuse):
+    (problem,) = refuse(('date: "2018"', "date: 2018"))
+    assert (problem.field, problem.line) == ("vintage.date", line_of('date: "2018"'))
+    assert "quotes" in problem.what
+
+
+def test_an_unknown_kind_of_source_is_told_which_there_are(refuse: Refuse):
+    (problem,) = refuse(("kind: http-file", "kind: ftp"))
+    assert problem.field == "source.kind"
+    assert "http-file" in problem.what
+
+
+def test_a_field_of_the_chosen_kind_is_explained_not_the_choice(refuse: Refuse):
+    (problem,) = refuse(("url: https://ckan0", "url: ftp://ckan0"))
+    assert problem.field == "source.url"
+    assert problem.line == line_of("url: https://ckan0")
+
+
+def test_an_unknown_mirror_is_named(refuse: Refuse):
+    (problem,) = refuse(("[source-coop, zenodo]", "[source-coop, zenado]"))
+    assert problem.field == "mirrors[1]"
+
+
+def test_all_problems_are_told_at_once(refuse: Refuse):
+    problems = refuse(("  fr: Ville de Toronto\n", ""), ("mirrors:", "miror:"), ('date: "2018"', "date: 2018"))
+    assert {p.field for p in problems} == {"publisher.fr", "miror", "vintage.date"}
+
+
+# -- what YAML itself refuses -------------------------------------------------------------------------------------------
+
+
+def test_a_key_written_twice_is_refused_on_its_second_line(refuse: Refuse):
+    (problem,) = refuse(("mirrors: [source-coop, zenodo]", "mirrors: [zenodo]\nmirrors: [source-coop]"))
+    assert problem.line == line_of("mirrors:") + 1
+    assert "twice" in problem.what
+
+
+def test_an_alias_is_refused(refuse: Refuse):
+    (problem,) = refuse(("{en: Toronto, fr: Toronto}", "{en: &name Toronto, fr: *name}"))
+    assert "alias" in problem.what
+    assert problem.line == line_of("{en: Toronto, fr: Toronto}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "- a list\n",
+        "just text",
+        "id: [unclosed\n",
+        "a: b\n---\nc: d\n",
+        "!!python/object/apply:os.system [id]",
+        "\tid: tab",
+        "? [a]\n: b\n",
+        "d: 2021-02-30\n",
+        "[" * 5000,
+    ],
+)
+def test_what_is_no_declaration_is_refused_by_name(tmp_path: Path, text: str):
+    file = tmp_path / "odd.yaml"
+    file.write_text(text)
+    with pytest.raises(BadDeclaration, match=r"odd\.yaml"):
+        datasets.load_file(file)
+
+
+def test_bytes_that_are_no_text_are_refused_by_name(tmp_path: Path):
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("titre: Données".encode("latin-1"))
+    with pytest.raises(BadDeclaration, match="UTF-8"):
+        datasets.load_file(file)
+
+
+def test_a_missing_file_is_a_sentence_too(tmp_path: Path):
+    with pytest.raises(BadDeclaration, match=r"gone\.yaml"):
+        datasets.load_file(tmp_path / "gone.yaml")
+
+
+# -- what the rules refuse ----------------------------------------------------------------------------------------------
+
+RULES = [
+    ("id", ("id: ca-on_toronto-", "id: ca-on_toronto_"), "canonical"),
+    ("id", ("wards_2018\nversion", "wards_2018_v1.0.0\nversion"), "no version"),
+    ("id", ("id: ca-on", "id: ca-xx"), "xx"),
+    ("package", ("package: d4c-datapkg-foundation", "package: d4c-datapkg-statistical"), "id"),
+    ("version", ("version: 1.0.0", "version: 1.0.0+a"), "build metadata"),
+    ("vintage.date", ('date: "2018"', 'date: "2019"'), "2018"),
+    ("vintage.date", ('date: "2018"', 'date: "2018-13"'), "ISO 8601"),
+    ("id", ('rule: fixed\n  date: "2018"', "rule: release"), "must not hold the date"),
+    ("area.dguid", ("dguid: 2021A00053520005", "dguid: 2021A00053520006"), "id"),
+    ("area.geometry.type", ("type: Polygon", "type: Point"), "Polygon"),
+    ("area.geometry.coordinates[0][6]", ("[-79.55, 43.57]\n", "[-79.55, 43.58]\n"), "closed"),
+    ("area.geometry.coordinates[0][1]", ("[-79.32, 43.61]", "[43.61, -179.32]"), "degrees"),
+    ("area.geometry.coordinates[0][1]", ("[-79.32, 43.61]", "[.nan, 43.61]"), "degrees"),
+    ("area.geometry.coordinates[0][1]", ("[-79.32, 43.61]", "[-79.32, 43.61, 0]"), "degrees"),
+    ("area.geometry.crs", ("type: Polygon\n", "type: Polygon\n    crs: EPSG:4326\n"), "only"),
+    ("key[0]", ("key: [area_id]", "key: [area]"), "declared column"),
+    ("key[0]", (", nullable: false}", "}"), "nullable"),
+    ("columns[4].name", ("name: area_name", "name: area_type"), "2 times"),
+    ("transform.kind", ("kind: shapefile", "kind: statcan-csv"), "http-file"),
+    ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: 2021A0002"), "braces"),
+    ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: '2021A0002{PRUID'"), "template"),
+    ("licence.url.en", ("en: https://www.toronto.ca", "en: www.toronto.ca"), "address"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "change", "word"), RULES, ids=[f"{f}: {w}" for f, _, w in RULES])
+def test_a_declaration_that_contradicts_itself_is_refused(refuse: Refuse, field: str, change: tuple[str, str], word: str):
+    (problem,) = refuse(change)
+    assert problem.field == field
+    assert word in problem.what
+    assert problem.line is not None
+
+
+def test_a_ring_that_runs_clockwise_is_refused(tmp_path: Path):
+    document = yaml.safe_load(WARDS.read_text(encoding="utf-8"))
+    document["area"]["geometry"]["coordinates"][0].reverse()
+    file = tmp_path / "clockwise.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(BadDeclaration, match="counterclockwise"):
+        datasets.load_file(file)
+
+
+def test_a_date_in_the_id_of_a_table_with_release_vintage_is_refused(refuse: Refuse):
+    (problem,) = refuse(("statistical_33100036", "statistical_33100036_2025"), base=TABLE)
+    assert problem.field == "id"
+    assert "2025" in problem.what
+
+
+# -- folders ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_id_in_two_files_is_refused_naming_both(tmp_path: Path):
+    for name in ("first.yaml", "second.yaml"):
+        (tmp_path / name).write_bytes(WARDS.read_bytes())
+    with pytest.raises(BadDeclaration, match=r"second\.yaml.*first\.yaml"):
+        datasets.load(tmp_path)
+
+
+def test_one_bad_declaration_does_not_hide_another(tmp_path: Path):
+    for name in ("one.yaml", "two.yml"):
+        (tmp_path / name).write_text("id: x\n")
+    with pytest.raises(BadDeclaration) as caught:
+        datasets.load(tmp_path)
+    assert {p.file.name for p in caught.value.problems if p.file} == {"one.yaml", "two.yml"}
+
+
+@pytest.mark.parametrize("folder", ["", "gone"])
+def test_a_folder_without_declarations_is_an_error_not_an_empty_catalog(tmp_path: Path, folder: str):
+    with pytest.raises(PermanentFailure, match="D4C_DATASETS"):
+        datasets.load(tmp_path / folder)
+
+
+def test_declarations_in_sub_folders_are_found(tmp_path: Path):
+    (tmp_path / "foundation").mkdir()
+    (tmp_path / "foundation" / "wards.yaml").write_bytes(WARDS.read_bytes())
+    assert list(datasets.load(tmp_path)) == ["ca-on_toronto-2021A00053520005_d4c-datapkg-foundation_wards_2018"]

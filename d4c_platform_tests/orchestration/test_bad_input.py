@@ -1,0 +1,157 @@
+"""What a bad source or a mirror in trouble does: a clear error, the previous latest stays, nothing is half-published."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from d4c_platform_tests.orchestration.world import OUTLINES, TABLE, World, world
+
+SECOND = f"{TABLE}_2022-02-09_v1.0.0"
+
+
+@pytest.fixture
+def there(tmp_path):
+    """A world in which the first release of everything is published."""
+    with world(tmp_path / "sandbox") as there:
+        runs = there.work()
+        assert all(run.ok for run in runs), [run.trouble for run in runs]
+        yield there
+
+
+def public(there: World) -> dict[str, str]:
+    """Everything the public can read, by its digest."""
+    portal = there.sandbox.place.portal
+    found = [p for folder in ("processed", "versions", "catalog") for p in (portal / folder).rglob("*") if p.is_file()]
+    return {str(p.relative_to(portal)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+
+
+def fails(there: World, *, job: str, version: str) -> str:
+    """Work, expect exactly this stretch to fail, and return what the operator reads."""
+    runs = there.work()
+    failed = [run for run in runs if not run.ok]
+    assert failed, "it should have failed"
+    assert {(run.job, run.version_id) for run in failed} == {(job, version)}
+    return failed[0].trouble
+
+
+def second_release(there: World, language: str = "eng") -> Path:
+    [path] = (there.sandbox.place.releases / "statcan" / "98100001").glob(f"20220209*/*-{language}.zip")
+    return path
+
+
+def rewrite(path: Path, member_suffix: str, change: Callable[[bytes], bytes]) -> None:
+    """Change one member of a zip."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(name, change(body) if name.endswith(member_suffix) else body)
+    path.write_bytes(out.getvalue())
+
+
+def corrupt(path: Path) -> None:
+    body = bytearray(path.read_bytes())
+    middle = len(body) // 3
+    body[middle : middle + 40] = bytes(40)
+    path.write_bytes(body)
+
+
+def test_a_corrupt_zip(there):
+    before = public(there)
+    corrupt(second_release(there))
+    there.sandbox.advance()
+    told = fails(there, job="build_and_publish", version=SECOND)
+    assert SECOND in told
+    assert "98100001-eng.zip" in told
+    assert "previous latest stays" in told
+    assert public(there) == before
+
+
+def test_an_html_page_served_as_200(there):
+    before = public(there)
+    second_release(there).write_bytes(b"<!DOCTYPE html><html><body>Maintenance</body></html>")
+    there.sandbox.advance()
+    told = fails(there, job="build_and_publish", version=SECOND)
+    assert SECOND in told
+    assert "98100001-eng.zip" in told
+    assert "HTML" in told
+    assert public(there) == before
+
+
+def test_a_ragged_row_is_named_with_its_line(there):
+    before = public(there)
+
+    def ragged(body: bytes) -> bytes:
+        lines = body.split(b"\n")
+        lines[4] += b',"one too many"'
+        return b"\n".join(lines)
+
+    rewrite(second_release(there), "98100001.csv", ragged)
+    there.sandbox.advance()
+    told = fails(there, job="build_and_publish", version=SECOND)
+    assert SECOND in told
+    assert "98100001.csv" in told
+    assert "5" in told
+    assert public(there) == before
+
+
+def test_a_missing_prj(tmp_path):
+    with world(tmp_path / "sandbox") as there:
+        [outlines] = (there.sandbox.place.releases / "files").rglob("*.zip")
+        with zipfile.ZipFile(outlines) as archive:
+            members = {i.filename: archive.read(i) for i in archive.infolist() if not i.filename.endswith(".prj")}
+        with zipfile.ZipFile(outlines, "w") as archive:
+            for name, body in members.items():
+                archive.writestr(name, body)
+        told = fails(there, job="build_and_publish", version=f"{OUTLINES}_v1.0.0")
+        assert ".prj" in told
+        assert OUTLINES in told
+        assert there.published(OUTLINES) == []
+        assert there.published(TABLE), "the other dataset is not held up"
+
+
+def test_a_broken_column_promise_stops_before_anything_is_public(there):
+    before = public(there)
+    rewrite(second_release(there), "98100001.csv", lambda body: body.replace(b'"DECIMALS"', b'"DECIMALES"', 1))
+    there.sandbox.advance()
+    told = fails(there, job="build_and_publish", version=SECOND)
+    assert SECOND in told
+    assert public(there) == before
+
+
+@pytest.mark.parametrize(("service", "job"), [("zenodo", "copy_to_zenodo"), ("mirror", "copy_to_source_coop")])
+def test_a_mirror_in_trouble_holds_up_nothing_but_itself(tmp_path, service, job):
+    with world(tmp_path / "sandbox") as there:
+        there.sandbox.kill(service)
+        runs = there.work()
+        failed = {run.job for run in runs if not run.ok}
+        assert failed == {job}
+        told = next(run.trouble for run in runs if not run.ok)
+        assert "ca_statcan" in told
+        assert there.published(TABLE), "the portal and the catalog have it all the same"
+        there.sandbox.start_service(service)
+        assert all(run.ok for run in there.work())
+        assert there.work() == []
+
+
+def test_a_503_of_zenodo_leaves_no_doi_and_heals(there):
+    there.sandbox.advance()
+    httpx.post(
+        f"{there.sandbox.urls['zenodo']}/_sandbox/faults",
+        json={"method": "*", "path": "/api/records", "kind": "status", "status": 503, "times": 1000},
+    ).raise_for_status()
+    told = fails(there, job="copy_to_zenodo", version=SECOND)
+    assert "zenodo" in told
+    assert SECOND in told
+    assert "503" in told
+    httpx.delete(f"{there.sandbox.urls['zenodo']}/_sandbox/faults").raise_for_status()
+    assert all(run.ok for run in there.work())
+    assert there.work() == []

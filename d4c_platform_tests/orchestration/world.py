@@ -1,0 +1,70 @@
+"""A sandbox with an operator in it, for tests that want to see the whole flow. Also a program, to be killed: see `main`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from d4c_platform.demo.operator import Operator, Run
+from d4c_platform.sandbox.up import Sandbox
+from d4c_platform.settings import Settings
+from d4c_platform.stages.platform import Platform
+
+TABLE = "ca_statcan-2021A000011124_d4c-datapkg-statistical_98100001"
+OUTLINES = "ca_statcan-2021A000011124_d4c-datapkg-statistical_provinces_and_territories_generalised_2021"
+
+
+@dataclass
+class World:
+    sandbox: Sandbox
+    platform: Platform
+    operator: Operator
+
+    def work(self) -> list[Run]:
+        return self.operator.work()
+
+    def published(self, dataset_id: str) -> list[str]:
+        return self.platform.published(self.platform.datasets[dataset_id])
+
+
+def settings_of(sandbox: Sandbox) -> dict[str, str]:
+    home = sandbox.folder / "dagster"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    return sandbox.env() | {
+        "DAGSTER_HOME": str(home),
+        "D4C_WORK_DIR": str(sandbox.folder / "work"),
+        "D4C_RETRY_WAIT_S": "0",
+    }
+
+
+@contextmanager
+def world(folder: Path, releases: Path | None = None) -> Iterator[World]:
+    with Sandbox(folder, releases) as sandbox:
+        before = dict(os.environ)
+        os.environ.update(settings_of(sandbox))
+        try:
+            with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
+                yield World(sandbox, platform, Operator(instance, platform, lambda _: None))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def main() -> None:
+    """Work until nothing is due, in a process that a test may kill. The environment points at the sandbox."""
+    with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
+        runs = Operator(instance, platform, print).work()
+    print(json.dumps([(run.job, run.version_id, run.ok, run.trouble) for run in runs]))
+    sys.exit(not all(run.ok for run in runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""StatCan full tables: what the artifact says, and how bad releases end."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.transforms import build
+from d4c_platform_tests.transforms import releases as r
+
+ROWS = [
+    r.row("2021", "2.10", "3.5"),
+    r.row("2021", "1.1", "10.5"),
+    r.row("2016", "1.1", "", status="x"),
+    r.row("2016/2017", "2.1", "7.0", dguid="10"),
+]
+FRENCH = [
+    r.row("2021", "1.1", "10.5", french=True),
+    r.row("2021", "2.10", "3.50", french=True),
+    r.row("2016/2017", "2.1", "7", french=True, dguid="10"),
+    r.row("2016", "1.1", "", french=True, status="x"),
+]
+
+
+def table(tmp_path, *files):
+    built = build(r.table_dataset(), r.TABLE_VERSION, r.by_name(*files), tmp_path / "work")
+    return built, pq.read_table(built.path).to_pylist()
+
+
+def failure(tmp_path, *files, dataset=None):
+    with pytest.raises(PermanentFailure) as caught:
+        build(dataset or r.table_dataset(), r.TABLE_VERSION, r.by_name(*files), tmp_path / "work")
+    message = str(caught.value)
+    assert r.TABLE_VERSION in message
+    assert caught.value.file
+    assert caught.value.remedy
+    assert "the previous latest stays" in message
+    return message
+
+
+def test_rows_are_typed_sorted_and_labelled_in_both_languages_from_the_metadata(tmp_path):
+    built, rows = table(tmp_path, r.english_zip(tmp_path, ROWS), r.metadata_json(tmp_path, data_points=4))
+    assert [(x["vector_id"], x["ref_date"]) for x in rows] == [(11, "2016"), (11, "2021"), (21, "2016/2017"), (210, "2021")]
+    last = rows[-1]
+    assert (last["geo_en"], last["geo_fr"]) == ("Quebec", "Québec")
+    assert (last["type_of_dwelling_en"], last["type_of_dwelling_fr"]) == (
+        "Single-detached house",
+        "Maison individuelle non attenante",
+    )
+    assert (last["coordinate"], last["value"], last["scalar_factor_en"]) == ("2.10", 3.5, "units")
+    assert built.counts["publisher_rows"] == built.rows == 4
+
+
+def test_columns_stand_in_the_promised_order(tmp_path):
+    built, _ = table(
+        tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH), r.metadata_json(tmp_path, data_points=4)
+    )
+    assert " ".join(c.name for c in built.columns) == (
+        "ref_date ref_start_date ref_end_date ref_freq geo_en geo_fr dguid dguid_valid type_of_dwelling_en type_of_dwelling_fr "
+        "uom_en uom_fr uom_id scalar_factor_en scalar_factor_fr scalar_id vector vector_id coordinate value status symbol "
+        "terminated decimals"
+    )
+
+
+def test_suppressed_values_are_null_and_keep_their_status(tmp_path):
+    built, rows = table(tmp_path, r.english_zip(tmp_path, ROWS))
+    assert (rows[0]["value"], rows[0]["status"]) == (None, "x")
+    assert built.counts["suppressed_values"] == 1
+
+
+def test_an_invalid_dguid_is_kept_flagged_and_counted(tmp_path):
+    built, rows = table(tmp_path, r.english_zip(tmp_path, ROWS))
+    assert [(x["dguid"], x["dguid_valid"]) for x in rows][2:] == [("10", False), ("2021A000224", True)]
+    assert built.counts["invalid_dguids"] == 1
+
+
+def test_a_fiscal_year_has_no_bounds_and_is_counted(tmp_path):
+    built, rows = table(tmp_path, r.english_zip(tmp_path, ROWS))
+    assert (rows[2]["ref_date"], rows[2]["ref_start_date"], rows[2]["ref_end_date"], rows[2]["ref_freq"]) == (
+        "2016/2017",
+        None,
+        None,
+        None,
+    )
+    assert built.counts["unresolved_periods"] == 1
+    assert built.period == ("2016-01-01", "2021-12-31")
+
+
+def test_months_of_a_quarterly_table_end_with_their_quarter(tmp_path):
+    rows = [r.row("2020-01"), r.row("2020-04")]
+    _, told = table(tmp_path, r.english_zip(tmp_path, rows), r.metadata_json(tmp_path, data_points=2, frequency=9))
+    assert [(x["ref_freq"], x["ref_end_date"].isoformat()) for x in told] == [("Q", "2020-03-31"), ("Q", "2020-06-30")]
+
+
+def whole(tmp_path, *values):
+    return table(tmp_path, r.english_zip(tmp_path, [r.row(f"{2021 - n}", value=v, decimals="0") for n, v in enumerate(values)]))
+
+
+def test_whole_numbers_without_decimals_are_integers(tmp_path):
+    built, rows = table(
+        tmp_path, r.english_zip(tmp_path, [r.row(value="12", decimals="0"), r.row("2016", value="", decimals="0")])
+    )
+    assert {c.name: c.type for c in built.columns}["value"] == "int64"
+    assert [x["value"] for x in rows] == [None, 12]
+
+
+def test_one_decimal_makes_the_column_double(tmp_path):
+    built, _ = table(
+        tmp_path, r.english_zip(tmp_path, [r.row(value="12", decimals="0"), r.row("2016", value="1.5", decimals="0")])
+    )
+    assert {c.name: c.type for c in built.columns}["value"] == "double"
+
+
+def test_a_declared_double_stays_double_when_a_release_has_whole_numbers_only(tmp_path):
+    dataset = r.table_dataset(columns=[r.column("value", "double")])
+    built = build(
+        dataset, r.TABLE_VERSION, r.by_name(r.english_zip(tmp_path, [r.row(value="12", decimals="0")])), tmp_path / "w"
+    )
+    assert {c.name: c.type for c in built.columns}["value"] == "double"
+
+
+def test_column_names_that_differ_in_case_or_dots_only_stay_apart(tmp_path):
+    header = [*r.HEADER_EN[:3], "Value", "value", "U.S. Status", *r.HEADER_EN[4:]]
+    row = r.row()
+    built, rows = table(tmp_path, r.english_zip(tmp_path, [[*row[:3], "a", "b", "c", *row[4:]]], header))
+    names = [c.name for c in built.columns]
+    assert len({n.lower() for n in names}) == len(names)
+    assert (rows[0]["value_en"], rows[0]["value_2_en"], rows[0]["u_s_status_en"], rows[0]["value"]) == ("a", "b", "c", 10.5)
+    assert pq.read_schema(built.path).field("u_s_status_en").metadata[b"original_name"] == b"U.S. Status"
+
+
+def test_french_labels_come_from_the_french_file_and_the_numbers_agree(tmp_path):
+    _, rows = table(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH))
+    assert (rows[-1]["geo_fr"], rows[-1]["uom_fr"], rows[-1]["scalar_factor_fr"], rows[-1]["value"]) == (
+        "Québec",
+        "Nombre",
+        "unités",
+        3.5,
+    )
+
+
+def test_one_value_that_differs_in_french_stops_the_build_and_is_shown(tmp_path):
+    wrong = [*FRENCH[:1], r.row("2021", "2.10", "3.6", french=True), *FRENCH[2:]]
+    said = failure(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, wrong))
+    assert "at v210, 2021 (line 2 of the English file) the value is 3.5 in English and 3,6 in French (line 3)" in said
+
+
+def test_a_value_suppressed_in_one_language_only_stops_the_build(tmp_path):
+    wrong = [*FRENCH[:1], r.row("2021", "2.10", "", french=True), *FRENCH[2:]]
+    assert "3.5 in English and empty in French" in failure(
+        tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, wrong)
+    )
+
+
+def test_a_row_that_is_missing_in_french_stops_the_build(tmp_path):
+    wrong = [*FRENCH[:3], r.row("2011", "1.1", "", french=True)]
+    assert "it has no row for v11, 2016 (line 4" in failure(
+        tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, wrong)
+    )
+
+
+def test_a_french_file_with_other_columns_is_refused(tmp_path):
+    header = [*r.HEADER_FR[:10], r.HEADER_FR[11], r.HEADER_FR[10], *r.HEADER_FR[12:]]
+    said = failure(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH, header))
+    assert "column 11 is STATUT where VALEUR is expected" in said
+
+
+@pytest.mark.parametrize(("extra", "fields"), [(["", "more"], 17), ([""], 16)])
+def test_a_ragged_row_is_refused_with_its_line(tmp_path, extra, fields):
+    rows = [r.row(f"{1900 + i}") for i in range(100)]
+    rows[60] += extra
+    said = failure(tmp_path, r.english_zip(tmp_path, rows))
+    assert "98100001-eng.zip/98100001.csv" in said
+    assert f"line 62 has {fields} fields where the header has 15" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"value": "1 234"}, "VALUE is '1 234'"),
+        ({"value": "1_000"}, "VALUE is '1_000'"),
+        ({"value": "inf"}, "VALUE is 'inf'"),
+        ({"vector": "12"}, "VECTOR is '12'"),
+        ({"date": ""}, "REF_DATE is empty"),
+        ({"decimals": "one"}, "DECIMALS is 'one'"),
+    ],
+)
+def test_a_text_that_is_no_number_is_refused_with_its_line(tmp_path, change, told):
+    said = failure(tmp_path, r.english_zip(tmp_path, [r.row("2016"), r.row(**change)]))
+    assert f"line 3: {told}, which cannot be read" in said
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    csv = r.csv_bytes(r.HEADER_EN, [r.row(), r.row("2016", uom="Nombre à")]).replace("à".encode(), b"\xe0")
+    assert "Line: 3" in failure(tmp_path, r.table_zip(tmp_path / "98100001-eng.zip", csv))
+
+
+def test_metadata_of_another_table_is_refused(tmp_path):
+    other = r.metadata_json(tmp_path, data_points=4, dimension=[])
+    assert "the CSV has the dimensions GEO, Type of dwelling" in failure(tmp_path, r.english_zip(tmp_path, ROWS), other)
+
+
+def test_metadata_that_says_failed_is_refused(tmp_path):
+    path = tmp_path / "98100001.json"
+    path.write_text('[{"status": "FAILED", "object": "Product not found"}]')
+    assert "Product not found" in failure(tmp_path, r.english_zip(tmp_path, ROWS), path)
+
+
+def test_a_semi_wide_census_table_is_refused_by_name(tmp_path):
+    zipped = r.english_zip(
+        tmp_path,
+        [["2021", "Canada", "2021A000011124", "1", "5", ""]],
+        ["REF_DATE", "GEO", "DGUID", "COORDINATE", "Total", "Symbol"],
+    )
+    assert "semi-wide" in failure(tmp_path, zipped)
+
+
+def test_an_html_page_served_as_zip_is_called_that(tmp_path):
+    path = tmp_path / "98100001-eng.zip"
+    path.write_text("<!DOCTYPE html><title>503</title>")
+    assert "HTML page" in failure(tmp_path, path)
+
+
+def test_a_zip_with_a_flipped_byte_is_refused(tmp_path):
+    path = r.english_zip(tmp_path, [r.row(f"{1000 + i}") for i in range(3000)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    assert "not a sound zip" in failure(tmp_path, path)
+
+
+def test_a_zip_without_a_table_is_refused(tmp_path):
+    path = tmp_path / "98100001-eng.zip"
+    r.shapefile_zip(path, [r.square(0, 0)], {"A": [1]})
+    assert "holds one data CSV, not 0" in failure(tmp_path, path)
+
+
+def test_the_working_directory_keeps_nothing_but_the_table(tmp_path):
+    built, _ = table(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH))
+    assert list((tmp_path / "work").iterdir()) == [built.path]
+    shutil.rmtree(tmp_path / "work")
