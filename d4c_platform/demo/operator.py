@@ -16,6 +16,7 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.orchestration.jobs import PARTITIONS
 from d4c_platform.stages.platform import Platform
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the event log has it all; progress says the gist
 MOST_ROUNDS = 50  # of ticks; a demo that asks for more is going in circles
 
 
@@ -83,7 +84,7 @@ class Operator:
     def _execute(self, job: str, version_id: str) -> Run:
         self._progress(f"{job.replace('_', ' ')}: {version_id}")
         result = defs.resolve_job_def(job).execute_in_process(
-            instance=self._instance, partition_key=version_id, raise_on_error=False
+            instance=self._instance, partition_key=version_id, raise_on_error=False, run_config=QUIET
         )
         trouble = "" if result.success else _first_failure(result)
         if trouble:

@@ -3,8 +3,8 @@
 A file on Zenodo is four calls that are not atomic: delete what was there, announce, send, commit. A killed upload leaves a
 pending entry that blocks publication. So: look at the list, remove what should not be there, send what is missing.
 
-The bytes stream from the portal and are hashed on the way. When they turn out not to be the artifact's, the last chunk is held
-back, so Zenodo never completes a wrong file.
+The bytes stream from the portal and are hashed on the way. When they turn out not to be the artifact's, the file is not
+committed, so Zenodo never completes a wrong one.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class LocalFile:
     open: Callable[[], AbstractContextManager[BinaryIO]]
 
     def body(self) -> Iterator[bytes]:
-        """The bytes; the last chunk only when all of them were right."""
-        hashed, held = hashlib.sha256(), b""
+        """The bytes, hashed on the way. When they are not the right ones it ends in an error, and nothing is committed."""
+        hashed, sent = hashlib.sha256(), 0
         with self.open() as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 hashed.update(chunk)
-                if held:
-                    yield held
-                held = chunk
-        if hashed.hexdigest() != self.sha256:
+                sent += len(chunk)
+                if sent > self.size:
+                    break
+                yield chunk
+        if sent > self.size or hashed.hexdigest() != self.sha256:
             raise PermanentFailure(
-                f"the portal serves sha-256 {hashed.hexdigest()[:12]}… instead of {self.sha256[:12]}…",
+                f"the portal does not serve the artifact's {self.size} bytes with sha-256 {self.sha256[:12]}…",
                 file=self.key,
                 remedy="Repair the portal's object from another copy, then run this step again",
             )
-        yield held
 
     def same_as(self, remote: RemoteFile | None) -> bool:
         return remote is not None and remote.completed and (remote.md5, remote.size) == (self.md5, self.size)

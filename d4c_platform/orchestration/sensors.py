@@ -24,6 +24,9 @@ RELEASE_INTERVAL_S = 300
 OUTSTANDING_INTERVAL_S = 60
 ATTEMPTS_A_DAY = 6  # failed runs of one stretch of one version in 24 h before a person has to look
 WAIT_GROWS_BY = 3  # after each failed attempt: 15 min, 45 min, 2 h 15 …
+ONE_AT_A_TIME = (Stretch.BUILD, Stretch.ZENODO)
+"""Stretches in which the versions of one dataset go one after the other: a build is compared with the version before, and a
+Zenodo concept has one next draft."""
 PARTITION_TAG = "dagster/partition"
 STALE_AFTER = timedelta(hours=6)  # an unfinished run without news for this long died with its machine
 
@@ -63,7 +66,7 @@ def outstanding_sensor(context: dg.SensorEvaluationContext, platform: dg.Resourc
     missing = outstanding(platform)
     known = set(context.instance.get_dynamic_partitions(PARTITIONS))
     tried = _tried(context.instance)
-    due = [m for m in _one_build_a_dataset(platform, missing, tried) if tried[m].may_try(platform.settings.retry_wait_s)]
+    due = [m for m in _in_turn(platform, missing, tried) if tried[m].may_try(platform.settings.retry_wait_s)]
     for m in missing:
         if tried[m].needs_a_person:
             context.log.warning(f"{m.version_id}: {m.stretch.value} waits for a person: see its last failed run.")
@@ -81,17 +84,19 @@ def _request(missing: Missing) -> dg.RunRequest:
 
 
 def _first_of_each_dataset(platform: Platform, ids: list[str]) -> list[str]:
-    """Versions of one dataset are built one after the other: each is compared with the one before."""
+    """The first version of each dataset, in the order given: oldest first."""
     first = {platform.dataset_of(v).id: v for v in reversed(ids)}
     return [v for v in ids if first[platform.dataset_of(v).id] == v]
 
 
-def _one_build_a_dataset(platform: Platform, missing: list[Missing], tried: Mapping[Missing, "Tried"]) -> list[Missing]:
-    """Leave out builds that have to wait for an earlier one; one that failed holds up nobody."""
+def _in_turn(platform: Platform, missing: list[Missing], tried: Mapping[Missing, "Tried"]) -> list[Missing]:
+    """Leave out what has to wait for an earlier version of its dataset; one that failed holds up nobody."""
     wait_s = platform.settings.retry_wait_s
-    can = [m.version_id for m in missing if m.stretch is Stretch.BUILD and (tried[m].under_way or tried[m].may_try(wait_s))]
-    first = set(_first_of_each_dataset(platform, can))
-    return [m for m in missing if m.stretch is not Stretch.BUILD or m.version_id in first]
+    kept = {m for m in missing if m.stretch not in ONE_AT_A_TIME}
+    for stretch in ONE_AT_A_TIME:
+        can = [m.version_id for m in missing if m.stretch is stretch and (tried[m].under_way or tried[m].may_try(wait_s))]
+        kept |= {Missing(version_id, stretch) for version_id in _first_of_each_dataset(platform, can)}
+    return [m for m in missing if m in kept]
 
 
 @dataclass

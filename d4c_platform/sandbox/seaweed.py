@@ -245,9 +245,10 @@ class Seaweed:
         if f"-dir={self.directory / 'data'}" in command:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            for _ in range(100):
-                if not all(_both_free(p) for p in json.loads((self.directory / "ports.json").read_text("utf-8")).values()):
-                    time.sleep(0.1)
+            for _ in range(200):  # its ports and its lock on the data are free once it is gone, or a zombie nobody reaps
+                if not _is_alive(pid):
+                    break
+                time.sleep(0.05)
         self._pid_file.unlink(missing_ok=True)
 
 
@@ -270,6 +271,16 @@ def _identities(access_key: str, secret_key: str) -> dict[str, Any]:
             }
         ]
     }
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # if it was a child of ours, it stays a zombie until somebody asks
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _write_private(path: Path, text: str) -> None:

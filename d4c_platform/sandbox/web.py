@@ -1,7 +1,7 @@
 """The portal's public face: a static web server over its local directory.
 
-It serves what the portal means to be public and says how long it may be kept: `versions/` and `raw/` never change,
-everything else (`processed/`, `catalog/`, `records/`) is asked for again every time. `staging/` and names that start with a
+It serves what the portal means to be public and says how long it may be kept: `versions/` and `raw/` never change
+(but for the `.torrent` files, which are issued again), everything else (`processed/`, `catalog/`, `records/`) is asked for again every time. `staging/` and names that start with a
 dot are not there, whatever lies on the disk. Web pages and torrents' web seeds read it, hence CORS and Range.
 
 Not here: writing. The portal is written through `storage.local`.
@@ -21,6 +21,7 @@ from d4c_platform.sandbox.ranged import FileAnswer
 from d4c_platform.storage.store import IMMUTABLE, NO_CACHE
 
 UNCHANGING = frozenset({"versions", "raw"})  # keys that are written once
+REPLACED = ".torrent"  # the one object beside a version that is issued again, when its web seeds change
 PRIVATE = frozenset({"staging"})  # built, but its checks have not passed
 
 CORS = {
@@ -45,7 +46,8 @@ def portal_app(root: Path) -> Starlette:
         key = request.path_params["key"]
         if not is_public(key) or not (root / key).resolve().is_relative_to(root.resolve()):
             return missing
-        keep = IMMUTABLE if key.partition("/")[0] in UNCHANGING else NO_CACHE
+        written_once = key.partition("/")[0] in UNCHANGING and not key.endswith(REPLACED)
+        keep = IMMUTABLE if written_once else NO_CACHE
         return FileAnswer(root / key, headers={**CORS, "cache-control": keep}, missing=missing)
 
     return Starlette(routes=[Route("/{key:path}", answer, methods=["GET", "HEAD", "OPTIONS"])])

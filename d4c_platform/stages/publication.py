@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TypeVar
 
+from d4c_platform import naming
 from d4c_platform.catalog import item as items
 from d4c_platform.catalog.publish import Published, publish
 from d4c_platform.mirrors.mirror import PublishedVersion
@@ -120,13 +121,13 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
 
 
 def _previous_record(platform: Platform, version_id: str) -> str | None:
-    """The Zenodo record of the nearest earlier version that has one: new versions join its concept."""
-    dataset = platform.dataset_of(version_id)
-    for earlier in reversed(platform.published(dataset)):
-        if earlier != version_id:
-            doi = platform.records.read(Doi, earlier)
-            if doi is not None:
-                return doi.record_id
+    """The Zenodo record whose concept this version joins: the nearest earlier version's, else the nearest later one's."""
+    published = [v for v in platform.published(platform.dataset_of(version_id)) if v != version_id]
+    earlier = [v for v in published if naming.order_key(v) < naming.order_key(version_id)]
+    for version in (*reversed(earlier), *published[len(earlier) :]):
+        doi = platform.records.read(Doi, version)
+        if doi is not None:
+            return doi.record_id
     return None
 
 

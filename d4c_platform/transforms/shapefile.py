@@ -9,6 +9,7 @@ single and multiple shapes are mixed, as shapefiles mix them, the single ones be
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ def build(
     seen = Seen()
     with engine(workdir) as sql:
         columns = _stage(sql, source, dataset, transform, seen)
+        shutil.rmtree(source.path.parent)  # it is in DuckDB now; the disk is wanted for sorting
         schema = pa.schema([*(c.column.field for c in columns), pa.field(geo.GEOMETRY, pa.binary())])
         multi = geo.needs_multi(seen.types)
         types = geo.type_names_as_multi(seen.types) if multi else seen.types

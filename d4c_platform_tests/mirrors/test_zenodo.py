@@ -195,11 +195,11 @@ def test_what_should_not_be_in_the_draft_is_removed(zenodo_at: Callable[..., Zen
     assert [p.rsplit("/", 2)[1] for p in sent] == ["README.md"], "what is right already is not sent again"
 
 
-def test_other_bytes_on_the_portal_never_reach_a_completed_file(zenodo: Zenodo, portal: Path, site: Site) -> None:
-    content = bytes(3_000_000)
-    version = published_version(portal, content=content)
-    (portal / f"{FIRST}.parquet").write_bytes(content[:-1] + b"!")
-    with pytest.raises(PermanentFailure, match="portal serves sha-256"):
+@pytest.mark.parametrize("other", [bytes(2_999_999) + b"!", bytes(3_000_001), bytes(10)], ids=["other", "more", "less"])
+def test_other_bytes_on_the_portal_never_reach_a_completed_file(other: bytes, zenodo: Zenodo, portal: Path, site: Site) -> None:
+    version = published_version(portal, content=bytes(3_000_000))
+    (portal / f"{FIRST}.parquet").write_bytes(other)
+    with pytest.raises(PermanentFailure, match="portal does not serve"):
         zenodo.publish(version)
     assert site.published() == []
     entry = site.drafts()[0]["files"]["entries"][f"{FIRST}.parquet"]

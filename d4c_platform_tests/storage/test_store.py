@@ -189,8 +189,7 @@ def test_a_killed_upload_leaves_nothing_readable_and_its_repetition_succeeds(
         with pipe.open("wb") as feed:
             feed.write(b"x" * 8 * MIB)
             feed.flush()
-            hidden = Path(stores.root) / ".d4c" / "tmp"
-            wait_for(lambda: any(p.stat().st_size > MIB for p in hidden.rglob("*") if p.is_file()))
+            wait_for(lambda: any(p.stat().st_size > MIB for p in Path(stores.root).rglob("*") if p.is_file()))
             os.kill(writer.pid, signal.SIGKILL)
             writer.wait()
     else:

@@ -149,18 +149,27 @@ def test_a_seeder_serves_a_file_under_whatever_name_it_lies(sample, tmp_path):
     assert left_in(elsewhere.parent) == ["object-17"]
 
 
-def test_a_seeder_does_not_spread_damage_and_does_not_touch_the_damaged_file(sample, tmp_path):
-    torrent = sample.torrent()
+def test_a_seeder_does_not_spread_damage_and_never_writes_to_the_damaged_file(sample, mirror, tmp_path):
+    """Not even to repair it, though a web seed and another peer have the right bytes."""
+    damaged = tmp_path / "damaged" / NAME
+    damaged.parent.mkdir()
     data = bytearray(sample.path.read_bytes())
     data[1_000_000] ^= 1
-    sample.path.write_bytes(data)
-    with Seeder(loopback=True) as seeder:
-        seeder.add(torrent, sample.path)
+    damaged.write_bytes(data)
+    with (
+        serve(tracker_app(interval_s=1)) as tracker,
+        Seeder(loopback=True) as bad,
+        Seeder(loopback=True) as good,
+    ):
+        torrent = sample.torrent(mirror.seed("good", NAME), trackers=[[f"{tracker.url}/announce"]])
+        bad.add(torrent, damaged)
         with pytest.raises(TransientFailure):
-            get(torrent, tmp_path / "out", peers=[("127.0.0.1", seeder.port)])
-        time.sleep(0.5)
-    assert sample.path.read_bytes() == data
-    assert not (tmp_path / "out" / NAME).exists()
+            get(torrent, tmp_path / "out", web_seeds=False, peers=[("127.0.0.1", bad.port)])
+        good.add(torrent, sample.path)
+        fetched = get(torrent, tmp_path / "out", web_seeds=False, peers=[("127.0.0.1", good.port)])
+        time.sleep(2)  # the damaged one has announced itself again by now
+    assert sha256(fetched.path) == sample.digests.sha256
+    assert damaged.read_bytes() == data
 
 
 @pytest.mark.parametrize("change", ["missing", "short"])

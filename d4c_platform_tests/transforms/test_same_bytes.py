@@ -114,6 +114,7 @@ def hash_of(table):
     return hashed.hexdigest()
 
 
+@settings(deadline=None)
 @given(tables, st.lists(st.integers(0, 12), max_size=4))
 def test_the_logical_hash_does_not_know_batches_slices_or_dictionaries(rows, cuts):
     table = as_table(rows)
@@ -127,6 +128,7 @@ def test_the_logical_hash_does_not_know_batches_slices_or_dictionaries(rows, cut
     assert cut.hexdigest() == hash_of(packed) == hash_of(large) == expected
 
 
+@settings(deadline=None)
 @given(tables.filter(bool), st.data())
 def test_the_logical_hash_sees_every_changed_value(rows, data):
     at, column = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, 5))

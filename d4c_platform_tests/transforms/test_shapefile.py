@@ -28,7 +28,8 @@ def geo_of(path):
 
 
 def districts(tmp_path, count=4, **options):
-    geometries = [r.square(500_000 + 7000 * (i * 7 % count), 600_000 + 5000 * (i * 3 % count)) for i in range(count)]
+    places = [(500_000.1 + 7000.3 * (i * 7 % count), 600_000.7 + 5000.9 * (i * 3 % count)) for i in range(count)]
+    geometries = [r.square(x, y) for x, y in places]
     fields = {"ELECT_NUM": list(range(count)), "Name": [f"District {i}" for i in range(count)]}
     return r.shapefile_zip(tmp_path / "districts.zip", geometries, fields, **options)
 
@@ -79,10 +80,8 @@ def test_a_real_layer_passes_both_validators_and_geopandas_reads_the_same_shapes
 def test_many_row_groups_are_in_spatial_order_for_both_validators(tmp_path):
     side = 260
     places = np.random.default_rng(7).permutation(side * side)
-    geometries = shapely.box(
-        *(f(places) for f in (lambda p: p % side, lambda p: p // side, lambda p: p % side + 0.9, lambda p: p // side + 0.9))
-    )
-    zipped = r.shapefile_zip(tmp_path / "grid.zip", geometries * 1, {"N": places.tolist()})
+    x, y = 200_000 + 3000 * (places % side), 700_000 + 3000 * (places // side)
+    zipped = r.shapefile_zip(tmp_path / "grid.zip", shapely.box(x, y, x + 2900, y + 2900), {"N": list(range(side * side))})
     built = layer(tmp_path, zipped, key=("n",))
     assert pq.read_metadata(built.path).num_row_groups == 4
     assert validators_accept(built.path)
@@ -204,3 +203,8 @@ def test_text_in_another_encoding_than_declared_is_refused(tmp_path):
         tmp_path / "z.zip", [r.square(0, 0)], {"NOM": ["Québec"]}, encoding="ISO-8859-1", without=(".cpg",)
     )
     assert "declare the right `encoding`" in refused(tmp_path, zipped, encoding="UTF-8")
+
+
+def test_the_working_directory_keeps_nothing_but_the_layer(tmp_path):
+    built = layer(tmp_path, districts(tmp_path))
+    assert list((tmp_path / "work").iterdir()) == [built.path]
