@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     datasets: Path | None = Field(default=None, description="Folder of declarations; the packaged ones by default.")
     origins: dict[str, str] = Field(default={}, description="Origin to its stand-in, as JSON: how a sandbox works.")
     requests_per_s: float = Field(default=10.0, gt=0, description="Most requests a second to one remote host.")
+    attempts: int = Field(default=4, gt=0, description="Tries of one request to a remote service before a stage gives up.")
     work_dir: Path = Field(default=Path(tempfile.gettempdir()), description="Local disk for one run's working files.")
 
     portal_dir: Path | None = Field(default=None, description="The portal as a local directory.")

@@ -25,6 +25,7 @@ from d4c_platform.settings import Settings
 from d4c_platform.stages.platform import Platform
 
 DEFAULT_FOLDER = Path(".sandbox") / "demo"
+INSTANCE = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 STATCAN_ORIGIN = "https://www150.statcan.gc.ca"
 
 
@@ -67,7 +68,7 @@ def _environment(sandbox: Sandbox, folder: Path, *, live: bool) -> dict[str, str
     home.mkdir(exist_ok=True)
     configuration = home / "dagster.yaml"
     if not configuration.exists():
-        configuration.write_text("telemetry:\n  enabled: false\n")
+        configuration.write_text(INSTANCE)
     settings: dict[str, str] = sandbox.env() | {
         "DAGSTER_HOME": str(home),
         "D4C_WORK_DIR": str(folder / "work"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from d4c_platform.mirrors.mirror import NOTHING_PUBLISHED, PublishedVersion
 from d4c_platform.mirrors.proof import BY_SHA256, WrongBytes, look_again, prove, prove_range
-from d4c_platform.model.dataset import MirrorName
+from d4c_platform.model.dataset import Dataset, MirrorName
 from d4c_platform.model.errors import D4CError, PermanentFailure
 from d4c_platform.model.records import Artifact, Copies, Copy
 from d4c_platform.storage.records import Records
@@ -43,9 +43,13 @@ class SourceCoop:
         self._store, self._records, self._web, self._workdir = store, records, web, workdir
 
     @staticmethod
-    def key(version: PublishedVersion, artifact: Artifact) -> str:
+    def key(dataset: Dataset, artifact: Artifact) -> str:
         """The artifact's key in the account's bucket."""
-        return f"{version.dataset.package.value}/processed/{artifact.file}"
+        return f"{dataset.package.value}/processed/{artifact.file}"
+
+    def url(self, dataset: Dataset, artifact: Artifact) -> str:
+        """Where the artifact is, or will be."""
+        return self._store.url(self.key(dataset, artifact))
 
     def publish(self, version: PublishedVersion) -> Copies:
         """See `Mirror.publish`."""
@@ -65,7 +69,7 @@ class SourceCoop:
         )
 
     def _copy(self, version: PublishedVersion, artifact: Artifact) -> Copy:
-        key, size, sha256 = self.key(version, artifact), artifact.digests.bytes, artifact.digests.sha256
+        key, size, sha256 = self.key(version.dataset, artifact), artifact.digests.bytes, artifact.digests.sha256
         with self._here():
             there = self._store.head(key)
         if there is None:

@@ -16,6 +16,7 @@ from d4c_platform.orchestration import describe
 from d4c_platform.orchestration.failures import failures_for_people
 from d4c_platform.orchestration.partitions import dataset_versions
 from d4c_platform.stages import build, publication
+from d4c_platform.stages.companions import PREVIEW
 from d4c_platform.stages.platform import Platform
 from d4c_platform.transforms import checks
 
@@ -84,15 +85,16 @@ def version_manifest(context: dg.AssetExecutionContext, platform: dg.ResourcePar
     return dg.MaterializeResult(metadata=describe.manifest(manifest))
 
 
-@_asset("portal", {"s3"}, deps=[version_manifest], pool="portal")
+@_asset("publication", {"s3"}, deps=[version_manifest], pool="portal")
 def portal_version(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
     """The version under its immutable key, and `processed/` on strictly the newest version."""
     with failures_for_people(context):
         copies = publication.publish_on_portal(platform, context.partition_key)
-    return dg.MaterializeResult(metadata=describe.copies(copies))
+    preview = platform.portal.store.url(platform.portal.version_key(context.partition_key, PREVIEW))
+    return dg.MaterializeResult(metadata={**describe.copies(copies), **describe.preview(preview)})
 
 
-@_asset("catalog", {"json"}, deps=[portal_version])
+@_asset("publication", {"stac"}, deps=[portal_version])
 def catalog_item(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
     """What the version is, as a STAC item: the part that never changes."""
     with failures_for_people(context):

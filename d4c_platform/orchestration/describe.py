@@ -94,6 +94,11 @@ def copies(c: Copies) -> Metadata:
     return {"copies": _table(rows), "url": dg.MetadataValue.url(first.url), "sha256": dg.MetadataValue.text(first.sha256)}
 
 
+def preview(url: str) -> Metadata:
+    """The version's map, drawn by the browser from the portal."""
+    return {"map preview": dg.MetadataValue.md(f"![map]({url})")}
+
+
 def doi(d: Doi) -> Metadata:
     return {
         "DOI": dg.MetadataValue.url(f"https://doi.org/{d.doi}"),
@@ -105,7 +110,7 @@ def doi(d: Doi) -> Metadata:
 def torrents(t: Torrents) -> Metadata:
     first = t.torrents[0]
     return {
-        "magnet": dg.MetadataValue.md(f"[{first.info_hash}]({first.magnet})"),
+        "magnet": dg.MetadataValue.url(first.magnet),
         "info-hash": dg.MetadataValue.text(first.info_hash),
         "torrent": dg.MetadataValue.url(first.url),
         "web seeds": _table([{"url": url} for url in first.web_seeds]),

@@ -1,8 +1,9 @@
 """The portal's public face: a static web server over its local directory.
 
-It serves what the portal means to be public and says how long it may be kept: `versions/` and `raw/` never change
-(but for the `.torrent` files, which are issued again), everything else (`processed/`, `catalog/`, `records/`) is asked for again every time. `staging/` and names that start with a
-dot are not there, whatever lies on the disk. Web pages and torrents' web seeds read it, hence CORS and Range.
+It serves what the portal means to be public and says how long it may be kept: `versions/` and `raw/` never change (but for
+the `.torrent` files, which are issued again), everything else (`processed/`, `catalog/`, `records/`) is asked for again every
+time. `staging/` and names that start with a dot are not there, whatever lies on the disk. Web pages and torrents' web seeds
+read it, hence CORS and Range.
 
 Not here: writing. The portal is written through `storage.local`.
 """

@@ -16,10 +16,12 @@ from d4c_platform.sources.archive import archive, changed_nothing, fetch_raw
 from d4c_platform.sources.detection import AGAIN_VERSION
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Superseded
+from d4c_platform.stages.companions import PREVIEW
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, changes, checks, manifest
 from d4c_platform.transforms import build as transform
+from d4c_platform.transforms.preview import preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Wit
         if difference.least_bump == "none":
             return _withdraw(platform, version_id, "The artifact's values are those of the version before", before)
         build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference)
+        portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
         records.write(build)
     return build

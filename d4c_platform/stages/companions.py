@@ -1,4 +1,4 @@
-"""The small files that travel with a version: README in both languages, changelog, manifest, torrent.
+"""The small files that travel with a version: README in both languages, changelog, manifest, map, torrent.
 
 A record that is found alone, years from now, must explain itself: what it is, where it came from, how to check it, how to get
 it from peers.
@@ -15,30 +15,24 @@ from d4c_platform.torrents.metainfo import compose
 from d4c_platform.torrents.publish import MEDIA_TYPE
 from d4c_platform.transforms.changes import changelog_markdown
 
+PREVIEW = "preview.svg"
 
-def companions_of(
-    dataset: Dataset,
-    release: Release,
-    build: Build,
-    manifest: Manifest,
-    *,
-    web_seeds: Sequence[str],
-    trackers: Sequence[str],
-) -> tuple[Companion, ...]:
-    """The companions of one version, in the order a person reads them."""
-    torrents = (
-        Companion(
-            f"{a.file}.torrent",
-            MEDIA_TYPE,
-            compose(a.file, a.digests, web_seeds=web_seeds, trackers=[[tracker] for tracker in trackers]),
-        )
-        for a in build.artifacts
-    )
+
+def companions_of(dataset: Dataset, release: Release, build: Build, manifest: Manifest) -> tuple[Companion, ...]:
+    """The companions that say what a version is, in the order a person reads them."""
     return (
         Companion("README.md", "text/markdown", readme(dataset, release, build).encode()),
         Companion("CHANGELOG.md", "text/markdown", changelog_markdown(build.changes).encode()),
         Companion("manifest.json", "application/json", manifest.model_dump_json(indent=2).encode()),
-        *torrents,
+    )
+
+
+def torrents_of(build: Build, *, web_seeds: Sequence[str], trackers: Sequence[str]) -> tuple[Companion, ...]:
+    """The version's torrents as they can be before all mirrors are known: the info-hash is the final one already."""
+    tiers = [[tracker] for tracker in trackers]
+    return tuple(
+        Companion(f"{a.file}.torrent", MEDIA_TYPE, compose(a.file, a.digests, web_seeds=web_seeds, trackers=tiers))
+        for a in build.artifacts
     )
 
 

@@ -50,7 +50,7 @@ class Platform:
 
     @cached_property
     def web(self) -> Web:
-        return Web(origins=self.settings.origins, per_host_per_s=self.settings.requests_per_s)
+        return Web(origins=self.settings.origins, per_host_per_s=self.settings.requests_per_s, attempts=self.settings.attempts)
 
     @cached_property
     def portal(self) -> Portal:
@@ -73,6 +73,7 @@ class Platform:
                 secret_key=secret(s.portal_secret_key),
                 region=s.portal_region,
                 public_url=s.portal_url,
+                attempts=s.attempts,
             )
         raise PermanentFailure(
             "there is no portal to publish to",
@@ -96,6 +97,7 @@ class Platform:
             session_token=secret(s.source_coop_session_token) or None,
             region=s.source_coop_region,
             public_url=s.source_coop_url,
+            attempts=s.attempts,
         )
         return SourceCoop(store, records=self.records, web=self.web, workdir=s.work_dir)
 

@@ -16,7 +16,7 @@ from d4c_platform.mirrors.mirror import PublishedVersion
 from d4c_platform.model.dataset import MirrorName
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Document, Doi, Item, Manifest, Release, Severity, Torrents
-from d4c_platform.stages.companions import companions_of
+from d4c_platform.stages.companions import PREVIEW, companions_of, torrents_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
 
@@ -36,7 +36,7 @@ def publish_on_portal(platform: Platform, version_id: str) -> Copies:
             kept="The previous latest stays",
             remedy="Fix the source or the declaration and build again",
         )
-    copies = platform.portal.publish(build)
+    copies = platform.portal.publish(build, _beside(platform, version_id, build, manifest))
     platform.portal.switch_latest(platform.dataset_of(version_id))
     return copies
 
@@ -98,14 +98,12 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
         with platform.portal.open(version_id, artifact) as stream:
             yield stream
 
-    elsewhere = platform.records.read(Copies, version_id, place=MirrorName.SOURCE_COOP.value)
-    companions = companions_of(
-        dataset,
-        release,
-        build,
-        manifest,
-        web_seeds=[c.url for c in elsewhere.copies] if elsewhere else [],
-        trackers=platform.settings.trackers,
+    # The torrent that travels with the version lists the mirror every version goes to, at the address it will have there.
+    there = MirrorName.SOURCE_COOP in dataset.mirrors and platform.settings.source_coop_endpoint
+    seeds = [platform.source_coop.url(dataset, a) for a in build.artifacts] if there else []
+    companions = (
+        *companions_of(dataset, release, build, manifest),
+        *torrents_of(build, web_seeds=seeds, trackers=platform.settings.trackers),
     )
     return PublishedVersion(
         dataset=dataset,
@@ -118,6 +116,16 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
         open=open_artifact,
         companions=companions,
     )
+
+
+def _beside(platform: Platform, version_id: str, build: Build, manifest: Manifest) -> dict[str, bytes]:
+    """The small files that are not yet published beside the version; those that are stay as they are."""
+    release = _need(platform, Release, version_id, "raw_release")
+    files = {c.name: c.content for c in companions_of(platform.dataset_of(version_id), release, build, manifest)}
+    preview = platform.portal.staged_companion(version_id, PREVIEW)
+    if preview is not None:
+        files[PREVIEW] = preview
+    return {name: body for name, body in files.items() if platform.portal.lacks(version_id, name)}
 
 
 def _previous_record(platform: Platform, version_id: str) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mimetypes
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -74,6 +75,21 @@ class Portal:
         keys = (self.version_key(version_id, artifact.file), self.staging_key(version_id, artifact.file))
         return any(self._is(key, artifact) for key in keys)
 
+    def lacks(self, version_id: str, name: str) -> bool:
+        """Whether no file of this name is published beside the version."""
+        return self.store.head(self.version_key(version_id, name)) is None
+
+    def stage_companion(self, version_id: str, name: str, body: bytes) -> None:
+        """Put a small file of the build where publishing finds it."""
+        self.store.put(self.staging_key(version_id, name), body, cache_control=NO_CACHE, sha256=_sha256(body))
+
+    def staged_companion(self, version_id: str, name: str) -> bytes | None:
+        """A small file of the build, None when it is not staged."""
+        try:
+            return self.store.read(self.staging_key(version_id, name))
+        except NoObject:
+            return None
+
     def stage(self, version_id: str, path: Path, artifact: Artifact, leaves: bytes | None = None) -> None:
         """Put a built file where publishing finds it; does nothing when the same bytes are there.
 
@@ -106,7 +122,8 @@ class Portal:
         """Make a staged version public under `versions/` and record its copies. Repeating it changes nothing.
 
         Args:
-            companions: small files that stand beside the artifacts, by name, for instance `manifest.json`.
+            companions: small files that stand beside the artifacts, by name, for instance `manifest.json`. What is published
+                under such a name is never replaced, so pass only those that `lacks` names.
 
         Raises:
             Conflict: this version is recorded with other artifacts.
@@ -124,7 +141,7 @@ class Portal:
         for file, leaves in trees.items():
             self._put_beside(version_id, file + TREE, leaves, BINARY)
         for name, body in (companions or {}).items():
-            self._put_beside(version_id, name, body, "application/json" if name.endswith(".json") else BINARY)
+            self._put_beside(version_id, name, body, mimetypes.guess_type(name)[0] or BINARY)
         copies = self._record(build)
         for staged in list(self.store.list(f"staging/{version_id}/")):
             self.store.delete(staged.key)

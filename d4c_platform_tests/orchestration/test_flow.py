@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from duckdb_extensions import import_extension
 from stac_geoparquet.arrow import stac_table_to_items
 
 from d4c_platform.model.records import Build, Doi, Manifest, Torrents
+from d4c_platform.stages import publication
 from d4c_platform_tests.orchestration.world import OUTLINES, TABLE, World, world
 
 
@@ -164,10 +166,8 @@ def test_a_restamped_but_equal_release_is_recorded_as_seen_and_its_partition_wit
     there, _ = published
     before = set(there.operator.partitions)
     document = there.sandbox.place.releases / "files"
-    [outlines] = [p for p in document.rglob("*.zip")]
+    [outlines] = document.rglob("*.zip")
     original = outlines.stat()
-    import os
-
     os.utime(outlines, (original.st_atime + 86400, original.st_mtime + 86400))
     runs = there.work()
     assert runs
@@ -191,8 +191,6 @@ def test_the_catalog_is_rebuilt_from_the_records_alone(published):
     path = portal / "catalog" / "catalog.parquet"
     before = path.read_bytes()
     path.unlink()
-    from d4c_platform.stages import publication
-
     publication.publish_catalog(there.platform)
     assert path.read_bytes() == before
     assert json.loads((portal / "records" / there.published(TABLE)[0] / "item.json").read_text())

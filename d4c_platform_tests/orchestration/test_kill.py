@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -123,10 +124,8 @@ def test_killed_at_random_moments_it_ends_the_same(seed, tmp_path, monkeypatch):
     with Sandbox(tmp_path / "sandbox") as sandbox:
         for _ in range(6):
             worker = start(sandbox)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.wait(chance.uniform(2, 25))
-            except subprocess.TimeoutExpired:
-                pass
             kill(worker)
         finish(sandbox)
         check_the_end_state(sandbox, monkeypatch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from d4c_platform.demo.operator import Operator, Run
+from d4c_platform.sandbox.place import SERVICES
 from d4c_platform.sandbox.up import Sandbox
 from d4c_platform.settings import Settings
 from d4c_platform.stages.platform import Platform
@@ -37,7 +38,7 @@ class World:
 def settings_of(sandbox: Sandbox) -> dict[str, str]:
     home = sandbox.folder / "dagster"
     home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
     return sandbox.env() | {
         "DAGSTER_HOME": str(home),
         "D4C_WORK_DIR": str(sandbox.folder / "work"),
@@ -46,8 +47,8 @@ def settings_of(sandbox: Sandbox) -> dict[str, str]:
 
 
 @contextmanager
-def world(folder: Path, releases: Path | None = None) -> Iterator[World]:
-    with Sandbox(folder, releases) as sandbox:
+def world(folder: Path, *, services: Iterable[str] = SERVICES) -> Iterator[World]:
+    with Sandbox(folder, services=services) as sandbox:
         before = dict(os.environ)
         os.environ.update(settings_of(sandbox))
         try:
