@@ -1,4 +1,4 @@
-"""`d4c catalog`: look into the published catalog. Reads only, with base dependencies (`sql` with DuckDB)."""
+"""`d4c catalog`: look into the published catalog, with base dependencies (`sql` with DuckDB); rebuild it from the records."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from d4c_platform.catalog.reading import Catalog
+from d4c_platform.model.errors import PermanentFailure
 
 app = App(name="catalog", help="The one catalog of all versions: list, show, and query it with SQL.")
 
@@ -73,6 +74,28 @@ def sql(query: str, *, catalog: Where, as_json: AsJson = False) -> None:
         _print_json(answer.to_pylist())
     else:
         _print_table(answer.column_names, answer.to_pylist())
+
+
+@app.command
+def rebuild(*, as_json: AsJson = False) -> None:
+    """Fold the portal's records into the catalog again: from object storage alone, into the same bytes.
+
+    The portal is the one that the D4C_… settings point at.
+    """
+    try:
+        from d4c_platform.settings import Settings
+        from d4c_platform.stages import publication
+        from d4c_platform.stages.platform import Platform
+    except ModuleNotFoundError as error:
+        raise PermanentFailure(
+            f"needs {error.name}", where="catalog rebuild", remedy="pip install 'd4c-platform[publish]'"
+        ) from error
+    with Platform(Settings()) as platform:
+        published = publication.publish_catalog(platform)
+    if as_json:
+        _print_json({"rows": published.rows, "sha256": published.sha256, "versions": published.versions})
+    else:
+        _plain().print(f"{published.rows} versions, sha256 {published.sha256}")
 
 
 def _summary(item: dict[str, Any]) -> dict[str, Any]:

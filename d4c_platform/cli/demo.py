@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,5 +47,6 @@ def demo(
     if as_json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
-        Console().print(report.as_table())
+        # Without a terminal rich assumes 80 columns, which breaks every id; a log can take more.
+        Console(width=None if sys.stdout.isatty() else 140).print(report.as_table())
     return 0 if report.ok else 1

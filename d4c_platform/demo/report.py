@@ -39,8 +39,8 @@ class Report:
 
     def as_table(self) -> Table:
         table = Table(title="Data for Canada: the main job, end to end", show_lines=False)
-        for column in ("step", "", "what was verified", "figure"):
-            table.add_column(column, overflow="fold")
+        for column, share in (("step", 2), ("", 1), ("what was verified", 4), ("figure", 5)):
+            table.add_column(column, overflow="fold", ratio=share if column else None)
         for s in self.steps:
             table.add_row(s.step, "[green]ok[/]" if s.ok else "[red]FAILED[/]", s.verified, s.figure)
         return table

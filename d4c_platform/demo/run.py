@@ -7,7 +7,6 @@ continued by simply starting it again.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -29,23 +28,21 @@ INSTANCE = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 STATCAN_ORIGIN = "https://www150.statcan.gc.ca"
 
 
-def demo(
-    *, releases: Path | None, live: bool, keep: Path | None, progress: Callable[[str], None], quiet: bool = True
-) -> Report:
+def demo(*, releases: Path | None, live: bool, keep: Path | None, progress: Callable[[str], None]) -> Report:
     """Run the demo and say what it verified.
 
     Args:
         releases: a folder of recorded real releases instead of the ones the sandbox ships.
         live: ask the real Statistics Canada service; everything else stays on this machine.
         keep: the folder to work in and leave behind.
-        quiet: whether Dagster's own log is kept from the terminal.
     """
-    folder = (keep or DEFAULT_FOLDER).resolve()
+    kind = "live" if live else "recorded" if releases else "shipped"
+    folder = (keep or DEFAULT_FOLDER / kind).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if quiet:
-        logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress("starting the sandbox")
     with Sandbox(folder / "sandbox", releases) as sandbox:
+        for name in [name for name in os.environ if name.startswith("D4C_")]:
+            del os.environ[name]  # whatever this shell points at, the demo stays in its sandbox
         os.environ.update(_environment(sandbox, folder, live=live))
         with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
             story = Story(

@@ -84,7 +84,12 @@ class Story:
         yield "the mirrors are dead too", bad_day.mirrors_die
 
     def _services(self) -> Told:
-        return "every server of the sandbox answers on 127.0.0.1", f"{len(self._sandbox.urls)} services"
+        declared = self._platform.datasets
+        lacking = [_short(d) for d in declared if not self._sandbox.recorded(d)]
+        figure = f"{len(self._sandbox.urls)} services, {len(declared) - len(lacking)} of {len(declared)} declared datasets"
+        if lacking:
+            figure += f" (no release here of {', '.join(lacking)})"
+        return "every server of the sandbox answers on 127.0.0.1", figure
 
     def _release(self, moment: datetime | None) -> Told:
         before = set(self._versions())
@@ -99,7 +104,7 @@ class Story:
         new = [v for v in versions if v not in before]
         return (
             "the sensor noticed it, Dagster materialised its partition",
-            ", ".join(new) if new else f"already published: {len(versions)} versions",
+            ", ".join(map(_short, new)) if new else f"already published: {len(versions)} versions",
         )
 
     def _latest(self) -> Told:
@@ -195,6 +200,7 @@ class Story:
         return self._build(version).artifacts[0].counts.get("publisher_rows")
 
 
-def _short(version: str) -> str:
-    name = naming.parse(version)
-    return "_".join([*name.name, str(name.date)])
+def _short(id_: str) -> str:
+    """A dataset or version id without the segments that many share, for a table."""
+    name = naming.parse(id_)
+    return " ".join(filter(None, [*name.name, name.date, str(name.version or "")]))

@@ -18,7 +18,7 @@ from duckdb_extensions import import_extension
 from stac_geoparquet.arrow import stac_table_to_items
 
 from d4c_platform.model.records import Build, Doi, Manifest, Torrents
-from d4c_platform.stages import publication
+from d4c_platform_tests.interop import require
 from d4c_platform_tests.orchestration.world import OUTLINES, TABLE, World, world
 
 
@@ -152,6 +152,31 @@ def test_the_torrents_list_immutable_mirror_addresses_only(published):
             )
 
 
+@pytest.mark.interop
+def test_aria2_downloads_an_artifact_from_its_torrent_alone(published, tmp_path):
+    there, _ = published
+    version = there.published(TABLE)[-1]
+    [artifact] = there.platform.records.read(Build, version).artifacts
+    [torrent] = there.platform.records.read(Torrents, version).torrents
+    (tmp_path / "a.torrent").write_bytes(httpx.get(torrent.url).content)
+    quiet = [
+        "--seed-time=0",
+        "--enable-dht=false",
+        "--bt-enable-lpd=false",
+        "--console-log-level=warn",
+        "--allow-overwrite=true",
+    ]
+    done = subprocess.run(
+        [require("aria2c"), *quiet, "--dir", tmp_path, tmp_path / "a.torrent"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert hashlib.sha256((tmp_path / torrent.file).read_bytes()).hexdigest() == artifact.digests.sha256
+
+
 def test_no_secret_reaches_the_portal(published):
     there, _ = published
     env = there.sandbox.env()
@@ -187,10 +212,15 @@ def _tree(portal: Path) -> dict[str, str]:
 
 def test_the_catalog_is_rebuilt_from_the_records_alone(published):
     there, _ = published
-    portal = there.sandbox.place.portal
-    path = portal / "catalog" / "catalog.parquet"
+    path = there.sandbox.place.portal / "catalog" / "catalog.parquet"
     before = path.read_bytes()
     path.unlink()
-    publication.publish_catalog(there.platform)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "d4c", "catalog", "rebuild", "--json"],
+        env=os.environ | there.sandbox.env(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert path.read_bytes() == before
-    assert json.loads((portal / "records" / there.published(TABLE)[0] / "item.json").read_text())
+    assert json.loads(done.stdout)["sha256"] == hashlib.sha256(before).hexdigest()

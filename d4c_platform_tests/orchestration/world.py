@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +47,13 @@ def settings_of(sandbox: Sandbox) -> dict[str, str]:
 
 
 @contextmanager
-def world(folder: Path, *, services: Iterable[str] = SERVICES) -> Iterator[World]:
+def world(folder: Path, *, services: Iterable[str] = SERVICES, portal: Mapping[str, str] | None = None) -> Iterator[World]:
+    """A sandbox with an operator; `portal` are settings of another portal than the sandbox's directory."""
     with Sandbox(folder, services=services) as sandbox:
         before = dict(os.environ)
-        os.environ.update(settings_of(sandbox))
+        os.environ.update(settings_of(sandbox) | dict(portal or {}))
+        if portal:
+            del os.environ["D4C_PORTAL_DIR"]
         try:
             with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
                 yield World(sandbox, platform, Operator(instance, platform, lambda _: None))
