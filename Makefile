@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/d4c demo
 
 test: check
-	$(BIN)/pytest -m "not campaign"
+	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from d4c_platform import __version__
@@ -53,7 +54,7 @@ def _needs_an_extra(noun: str, summary: str, module: str) -> App:
     missing = App(name=noun, help=f"{summary} (Not installed: needs {module}.)")
 
     @missing.default
-    def explain(*_: str) -> None:
+    def explain(*_: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
         extra = "node" if module == "libtorrent" else "sandbox"
         raise SystemExit(f"d4c {noun} needs {module}. Install it with: pip install 'd4c-platform[{extra}]'")
 

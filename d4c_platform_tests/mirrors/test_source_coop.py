@@ -153,4 +153,4 @@ def test_a_url_without_range_cannot_be_a_web_seed(portal: Path, records: Records
 
 def test_the_key_follows_the_data_package(portal: Path) -> None:
     version = published_version(portal)
-    assert SourceCoop.key(version, version.artifacts[0]) == f"{DATASET.package.value}/processed/{FIRST}.parquet"
+    assert SourceCoop.key(version.dataset, version.artifacts[0]) == f"{DATASET.package.value}/processed/{FIRST}.parquet"

