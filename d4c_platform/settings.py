@@ -9,14 +9,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from d4c_platform.model.errors import PermanentFailure
 
 
 class Settings(BaseSettings):
     """The settings of one installation."""
 
-    model_config = SettingsConfigDict(env_prefix="D4C_", frozen=True, extra="ignore")
+    # A wrong setting must not print the others: pydantic would show the whole input, tokens included.
+    model_config = SettingsConfigDict(env_prefix="D4C_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     datasets: Path | None = Field(default=None, description="Folder of declarations; the packaged ones by default.")
     origins: dict[str, str] = Field(default={}, description="Origin to its stand-in, as JSON: how a sandbox works.")
@@ -50,10 +55,29 @@ class Settings(BaseSettings):
     retry_wait_s: float = Field(default=900.0, ge=0, description="First wait before a failed stretch is tried again.")
 
     @model_validator(mode="after")
-    def _one_portal(self) -> Settings:
+    def _one_portal_with_an_address(self) -> Self:
         if self.portal_dir is not None and self.portal_endpoint is not None:
             raise ValueError("set D4C_PORTAL_DIR or D4C_PORTAL_ENDPOINT, not both")
+        if (self.portal_dir or self.portal_endpoint) and not self.portal_url.startswith(("http://", "https://")):
+            raise ValueError("set D4C_PORTAL_URL to the portal's public http(s) address: it is written into every record")
         return self
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this process's environment.
+
+        Raises:
+            PermanentFailure: a variable has a value that cannot be; names it, never its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            names = {("D4C_" + "_".join(map(str, e["loc"]))).upper() if e["loc"] else e["msg"] for e in error.errors()}
+            raise PermanentFailure(
+                f"cannot be read: {'; '.join(sorted(names))}", where="settings", remedy="Correct the environment"
+            ) from None
+        except SettingsError as error:
+            raise PermanentFailure(f"cannot be read: {error}", where="settings", remedy="Correct the environment") from None
 
 
 def secret(value: SecretStr | None) -> str:

@@ -1,8 +1,9 @@
 """Polite HTTP for every room that talks to a remote service.
 
 One place decides how we behave on other people's servers: our own User-Agent, a rate limit a host, `Retry-After` honoured,
-bounded retries with jitter for what can pass, and typed failures that say which is which. Credentials never reach a message:
-errors carry the URL without its query.
+bounded retries with jitter for what can pass, and typed failures that say which is which. Nobody's answer is read without
+end: a document has a limit, and of an error only the start is read. Credentials never reach a message: errors carry the URL
+without its query and without a user's name and password.
 
 `origins` sends the requests for one origin to another, so that a sandbox on this machine stands in for the real services
 while declarations, records and clients keep the real URLs.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -28,6 +29,8 @@ from d4c_platform.model.errors import PermanentFailure, TransientFailure
 
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 120.0  # a host that asks for more is left for the next run instead of holding this one
+LIMIT_BYTES = 16 << 20  # of a document: the largest metadata we know has a few MB
+ERROR_BYTES = 64 << 10  # of an error's or a redirect's body: what a person can use stands at its start
 SNIPPET_CHARS = 200  # of an error body in a message: enough for a JSON error, not an HTML page
 
 
@@ -55,6 +58,14 @@ class HttpTrouble(TransientFailure):
     def __init__(self, what: str, *, status: int | None, retry_after_s: float | None = None, **facts: str | None) -> None:
         super().__init__(what, retry_after_s=retry_after_s, **facts)
         self.status = status
+
+
+class BadAddress(PermanentFailure):
+    """The URL is not one that can be asked: malformed, or not http(s)."""
+
+
+class TooLong(PermanentFailure):
+    """The answer is longer than a document of its kind may be."""
 
 
 class Web:
@@ -85,13 +96,18 @@ class Web:
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             follow_redirects=True,
+            event_hooks={"response": [_shorten_redirect]},
         )
 
     def close(self) -> None:
         self._client.close()
 
     def route(self, url: str) -> str:
-        """The URL that is really asked: the declared one, or its stand-in's."""
+        """The URL that is really asked: the declared one, or its stand-in's.
+
+        Raises:
+            ValueError: it cannot be read as a URL.
+        """
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         return self._origins[origin] + url[len(origin) :] if origin in self._origins else url
@@ -103,6 +119,7 @@ class Web:
         *,
         where: str,
         retry: bool | None = None,
+        limit_bytes: int = LIMIT_BYTES,
         ok: Callable[[int], bool] = lambda status: 200 <= status < 300,
         **options: Any,
     ) -> httpx.Response:
@@ -110,7 +127,9 @@ class Web:
 
         Args:
             where: the service, for messages.
-            retry: whether to repeat on transient trouble; by default only for methods that are safe to repeat.
+            retry: whether to repeat on transient trouble; by default only for methods that are safe to repeat. A 429 says
+                that nothing was done, so it is repeated in any case.
+            limit_bytes: how long the answer may be, decoded.
             ok: which statuses are an answer rather than a failure.
             options: passed to httpx (`headers`, `json`, `content`, `params`…). A body that is a factory (a callable) is
                 called again for every attempt, so that a retried upload starts at its first byte.
@@ -118,20 +137,20 @@ class Web:
         Raises:
             HttpRefusal: a status that trying again does not change.
             HttpTrouble: transient, and still failing after the last attempt.
+            BadAddress: the URL cannot be asked.
+            TooLong: the answer has more than `limit_bytes`.
         """
         retry = method in {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} if retry is None else retry
         content = options.pop("content", None)
-        for attempt in self._attempts_of(retry):
+        once = not (content is None or callable(content) or isinstance(content, (bytes, str)))  # a body that is used up
+        address = self._address(url, where)
+        for attempt in self._attempts_of(retry, even_429=not once):
             with attempt:
-                self._wait_for_slot(url)
+                self._wait_for_slot(address)
                 body = content() if callable(content) else content
-                try:
-                    response = self._client.request(method, self.route(url), content=body, **options)
-                except httpx.HTTPError as error:
-                    raise _no_answer(error, url, where) from error
-                if not ok(response.status_code):
-                    raise _failure(response, url, where)
-                return response
+                request = self._client.build_request(method, address, content=body, **options)
+                with self._sent(request, url, where, ok) as response:
+                    return _read(response, limit_bytes, url, where)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     @contextmanager
@@ -139,7 +158,7 @@ class Web:
         """GET a body of any size; iterate it with `iter_raw`. Opening is retried, a body that breaks off is not.
 
         Raises:
-            HttpRefusal, HttpTrouble: as `request`; also while the body is read.
+            HttpRefusal, HttpTrouble, BadAddress: as `request`; also while the body is read.
         """
         response = self._open(url, where, dict(headers or {}))
         try:
@@ -150,24 +169,60 @@ class Web:
             response.close()
 
     def _open(self, url: str, where: str, headers: dict[str, str]) -> httpx.Response:
+        address = self._address(url, where)
         for attempt in self._attempts_of(retry=True):
             with attempt:
-                self._wait_for_slot(url)
-                try:
-                    response = self._client.send(
-                        self._client.build_request("GET", self.route(url), headers=headers), stream=True
-                    )
-                    if not 200 <= response.status_code < 300 and response.status_code != 304:
-                        response.read()
-                        raise _failure(response, url, where)
-                except httpx.HTTPError as error:
-                    raise _no_answer(error, url, where) from error
-                return response
+                self._wait_for_slot(address)
+                request = self._client.build_request("GET", address, headers=headers)
+                return self._answer(request, url, where, lambda status: 200 <= status < 300 or status == 304)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _attempts_of(self, retry: bool) -> Any:
+    def _address(self, url: str, where: str) -> httpx.URL:
+        """Where the request goes, refused before it is sent when there is no such place.
+
+        Raises:
+            BadAddress: with nothing of what it may hold of credentials, not even in its cause.
+        """
+        try:
+            address = httpx.URL(self.route(url))
+        except (httpx.InvalidURL, ValueError, TypeError):
+            problem = "is not a URL that can be read"
+        else:
+            if address.scheme in {"http", "https"} and address.host:
+                return address
+            problem = "is not the address of an http(s) server"
+        raise BadAddress(f"{without_query(url)!r} {problem}", where=where, remedy="Correct the address where it is declared")
+
+    @contextmanager
+    def _sent(self, request: httpx.Request, url: str, where: str, ok: Callable[[int], bool]) -> Iterator[httpx.Response]:
+        response = self._answer(request, url, where, ok)
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise _no_answer(error, url, where) from error
+        finally:
+            response.close()
+
+    def _answer(self, request: httpx.Request, url: str, where: str, ok: Callable[[int], bool]) -> httpx.Response:
+        """The start of an answer that is none of the failures; its body is still to be read, and to be closed."""
+        try:
+            response = self._client.send(request, stream=True)
+        except httpx.UnsupportedProtocol as error:
+            raise BadAddress("redirects to what is not an http(s) address", where=where, file=without_query(url)) from error
+        except httpx.HTTPError as error:
+            raise _no_answer(error, url, where) from error
+        if ok(response.status_code):
+            return response
+        try:
+            raise _failure(response, url, where)
+        finally:
+            response.close()
+
+    def _attempts_of(self, retry: bool, *, even_429: bool = True) -> Any:
         def wait_or_give_up(error: Exception) -> bool | float:
-            if not isinstance(error, TransientFailure):
+            # 429 is the one trouble that says the action was not performed, so even a POST may wait and repeat.
+            turned_away = even_429 and isinstance(error, HttpTrouble) and error.status == 429
+            if not isinstance(error, TransientFailure) or not (retry or turned_away):
                 return False
             if error.retry_after_s is None:
                 return True
@@ -175,15 +230,15 @@ class Web:
 
         return stamina.retry_context(
             on=wait_or_give_up,
-            attempts=self._attempts if retry else 1,
+            attempts=self._attempts,
             timeout=None,
             wait_initial=self._first_wait_s,
             wait_jitter=self._first_wait_s,
             wait_max=30.0,
         )
 
-    def _wait_for_slot(self, url: str) -> None:
-        host = urlsplit(url).netloc
+    def _wait_for_slot(self, address: httpx.URL) -> None:
+        host = address.netloc.decode()
         with self._lock:
             now = time.monotonic()
             slot = max(now, self._next_slot.get(host, now))
@@ -193,8 +248,61 @@ class Web:
 
 
 def without_query(url: str) -> str:
-    """The URL as it may stand in a message or a log: queries carry tokens."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    """The URL as it may stand in a message or a log: queries, and what stands before an `@`, carry secrets."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises when it is no number: then it may be the start of a password with a slash
+    except ValueError:
+        return "(an unreadable address)"
+    path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query="", fragment=""))
+
+
+class _Start(httpx.SyncByteStream):
+    """The first bytes of a body, as if it ended there."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            yield chunk[: ERROR_BYTES - size]
+            size += len(chunk)
+            if size >= ERROR_BYTES:
+                return
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _shorten_redirect(response: httpx.Response) -> None:
+    """httpx reads the body of a redirect whole before it follows it."""
+    if response.has_redirect_location and isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _Start(response.stream)
+
+
+def _read(response: httpx.Response, limit_bytes: int, url: str, where: str) -> httpx.Response:
+    """The same answer with its body read: in steps, so that one without an end costs no more than the limit."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise TooLong(
+                f"the answer is longer than the {limit_bytes:,} bytes a document like this may have",
+                where=where,
+                file=without_query(url),
+                remedy="Look at what is served there: it may be another file, or a page that never ends",
+            )
+    read = httpx.Response(
+        response.status_code,
+        content=bytes(body),
+        request=response.request,
+        extensions=response.extensions,
+        history=response.history,
+    )
+    read.headers = response.headers  # as received: given before, an encoding would be taken off a second time
+    return read
 
 
 def _no_answer(error: httpx.HTTPError, url: str, where: str) -> HttpTrouble:
@@ -208,8 +316,8 @@ def _no_answer(error: httpx.HTTPError, url: str, where: str) -> HttpTrouble:
 
 
 def _failure(response: httpx.Response, url: str, where: str) -> HttpRefusal | HttpTrouble:
-    status = response.status_code
-    body = " ".join(response.text[:SNIPPET_CHARS].split())
+    status, text = response.status_code, _start_of(response)
+    body = " ".join(text[:SNIPPET_CHARS].split())
     what = f"answered {status}" + (f": {body}" if body and not body.startswith("<") else "")
     if status in TRANSIENT_STATUS:
         return HttpTrouble(
@@ -220,7 +328,18 @@ def _failure(response: httpx.Response, url: str, where: str) -> HttpRefusal | Ht
             file=without_query(url),
             remedy="It is tried again on the next run",
         )
-    return HttpRefusal(what, status=status, body=response.text[:2000], where=where, file=without_query(url))
+    return HttpRefusal(what, status=status, body=text[:2000], where=where, file=without_query(url))
+
+
+def _start_of(response: httpx.Response) -> str:
+    """The first text of an error. The status says it already, so a body that breaks off changes nothing."""
+    start = bytearray()
+    with suppress(httpx.HTTPError):
+        for chunk in response.iter_bytes():
+            start += chunk
+            if len(start) >= ERROR_BYTES:
+                break
+    return bytes(start[:ERROR_BYTES]).decode(response.encoding or "utf-8", errors="replace")
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

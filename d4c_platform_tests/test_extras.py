@@ -92,8 +92,9 @@ def pip(*words: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
-    if UNREACHABLE.search(done.stderr) and not REQUIRED:
-        pytest.skip(f"the package registry cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+    trouble = next((line for line in done.stderr.splitlines() if UNREACHABLE.search(line)), None)
+    if trouble and not REQUIRED:
+        pytest.skip(f"the package registry cannot be reached: {trouble}")
     pytest.fail(done.stdout + done.stderr)
 
 

@@ -90,7 +90,7 @@ def rebuild(*, as_json: AsJson = False) -> None:
         raise PermanentFailure(
             f"needs {error.name}", where="catalog rebuild", remedy="pip install 'd4c-platform[publish]'"
         ) from error
-    with Platform(Settings()) as platform:
+    with Platform(Settings.read()) as platform:
         published = publication.publish_catalog(platform)
     if as_json:
         _print_json({"rows": published.rows, "sha256": published.sha256, "versions": published.versions})

@@ -14,6 +14,7 @@ import dagster as dg
 
 from d4c_platform.definitions import defs
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.orchestration.attempts import ABANDONED_TAG
 from d4c_platform.orchestration.jobs import PARTITIONS
 from d4c_platform.stages.platform import Platform
 
@@ -81,6 +82,9 @@ class Operator:
                 self._instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
                 for key in request.partition_keys:
                     self._progress(f"noticed a release: {key}")
+            else:
+                for key in request.partition_keys:
+                    self._instance.delete_dynamic_partition(request.partitions_def_name, key)
         return list(tick.run_requests or [])
 
     def _execute(self, job: str, version_id: str) -> Run:
@@ -97,6 +101,7 @@ class Operator:
         """Nobody else works on this instance: a run that looks alive at the start was killed with an earlier process."""
         for record in self._instance.get_run_records():
             if not record.dagster_run.is_finished:
+                self._instance.add_run_tags(record.dagster_run.run_id, {ABANDONED_TAG: "yes"})
                 self._instance.report_run_canceled(record.dagster_run, message="The process that executed it is gone.")
 
     def materialised(self, version_id: str) -> set[str]:

@@ -44,7 +44,7 @@ def demo(*, releases: Path | None, live: bool, keep: Path | None, progress: Call
         for name in [name for name in os.environ if name.startswith("D4C_")]:
             del os.environ[name]  # whatever this shell points at, the demo stays in its sandbox
         os.environ.update(_environment(sandbox, folder, live=live))
-        with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
+        with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
             story = Story(
                 sandbox,
                 platform,

@@ -59,10 +59,9 @@ def artifact(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platf
     version = context.partition_key
     with failures_for_people(context):
         result = build.build_artifact(platform, version)
-        if isinstance(result, Withdrawal):
-            _withdraw(context, result)
-            # Dagster wants a result of every declared check, also where there is no artifact to check.
-            yield from (dg.AssetCheckResult(check_name=n, passed=True, description=result.reason) for n, *_ in checks.CHECKS)
+        if isinstance(result, build.Unchanged):
+            _withdraw(context, result.withdrawal)
+            yield from (describe.verdict(v) for v in result.checks)
             return
         if isinstance(result, build.Refused):
             yield from (describe.verdict(v) for v in result.checks)

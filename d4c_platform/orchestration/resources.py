@@ -12,5 +12,5 @@ from d4c_platform.stages.platform import Platform
 
 @dg.resource(description="Portal, records, sources, mirrors and torrents of this installation, from D4C_… variables.")
 def platform_resource(_: dg.InitResourceContext) -> Iterator[Platform]:
-    with Platform(Settings()) as platform:
+    with Platform(Settings.read()) as platform:
         yield platform

@@ -1,34 +1,29 @@
 """Two sensors: one notices releases, one sees to it that what was noticed gets finished.
 
 `releases` looks at the sources and adds a partition for each new release. `outstanding` is level-triggered over the records: it
-requests the stretch a version still misses, unless a run for it is under way or it failed often enough for a person to look. A
-lost event, a killed daemon or a dead machine therefore costs time, never a version.
+requests the stretch a version still misses, unless it has to wait (`attempts`), and keeps the partitions what the records say.
+A lost event, a killed daemon, an empty Dagster database therefore cost time, never a version.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from d4c_platform.orchestration.failures import NEEDS_A_PERSON
+from d4c_platform.orchestration.attempts import tried
 from d4c_platform.orchestration.jobs import JOBS, PARTITIONS
 from d4c_platform.orchestration.partitions import dataset_versions
 from d4c_platform.stages.notice import notice
-from d4c_platform.stages.outstanding import Missing, Stretch, outstanding
+from d4c_platform.stages.outstanding import Missing, Outstanding, Stretch, outstanding
 from d4c_platform.stages.platform import Platform
 
-SWEEP_BUDGET_S = 45.0  # a sensor tick is cut at 60 s; leave room for the cursor write
+SWEEP_BUDGET_S = 25.0  # a tick is cut at 60 s: one source may still hang, the cursor must still be written
 RELEASE_INTERVAL_S = 300
 OUTSTANDING_INTERVAL_S = 60
-ATTEMPTS_A_DAY = 6  # failed runs of one stretch of one version in 24 h before a person has to look
-WAIT_GROWS_BY = 3  # after each failed attempt: 15 min, 45 min, 2 h 15 …
+REISSUE_AFTER = timedelta(hours=6)  # a torrent that leaves out a copy is issued again this seldom
 ONE_AT_A_TIME = (Stretch.BUILD, Stretch.ZENODO)
 """Stretches in which the versions of one dataset go one after the other: a build is compared with the version before, and a
 Zenodo concept has one next draft."""
-PARTITION_TAG = "dagster/partition"
-STALE_AFTER = timedelta(hours=6)  # an unfinished run without news for this long died with its machine
 
 
 @dg.sensor(
@@ -42,16 +37,17 @@ def releases_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourcePa
     found = notice(platform, datetime.now(UTC), cursor=context.cursor or "", budget_s=SWEEP_BUDGET_S)
     for failure in found.failures:
         context.log.warning(failure)
-    if found.failures and len(found.failures) == found.looked_at:
-        # Only a failed tick is visible to operators; a sweep in which nothing worked must not look like a quiet day.
+    if len(found.failures) == found.looked_at == len(platform.datasets):
+        # Only a failed tick is visible to operators; a sweep in which nothing worked must not look like a quiet day. Nothing is
+        # lost by raising: all were looked at, so there is no cursor to keep.
         raise dg.Failure(description="no source could be looked at: " + " | ".join(found.failures[:3]))
-    ids = [c.version_id for c in found.candidates]
-    known = set(context.instance.get_dynamic_partitions(PARTITIONS))
+    new = {c.version_id for c in found.candidates}
+    due, _ = _due(context, platform, outstanding(platform)) if new else ([], None)
     return dg.SensorResult(
-        run_requests=[_request(Missing(v, Stretch.BUILD)) for v in _first_of_each_dataset(platform, ids)],
-        dynamic_partitions_requests=[dataset_versions.build_add_request([v for v in ids if v not in known])] if ids else [],
+        run_requests=[_request(m) for m in due if m.version_id in new],
+        dynamic_partitions_requests=_partitions(context.instance, add=new, remove=()),
         cursor=found.cursor,
-        skip_reason=None if ids else dg.SkipReason(f"no new release in {found.looked_at} sources"),
+        skip_reason=None if new else dg.SkipReason(f"no new release in {found.looked_at} sources"),
     )
 
 
@@ -63,72 +59,54 @@ def releases_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourcePa
     description="Requests what a noticed version still misses: build, mirrors, torrent.",
 )
 def outstanding_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
-    missing = outstanding(platform)
-    known = set(context.instance.get_dynamic_partitions(PARTITIONS))
-    tried = _tried(context.instance)
-    due = [m for m in _in_turn(platform, missing, tried) if tried[m].may_try(platform.settings.retry_wait_s)]
-    for m in missing:
-        if tried[m].needs_a_person:
-            context.log.warning(f"{m.version_id}: {m.stretch.value} waits for a person: see its last failed run.")
-    lost = sorted({m.version_id for m in due} - known)
+    found = outstanding(platform)
+    for failure in found.failures:
+        context.log.warning(failure)
+    due, waiting = _due(context, platform, found)
+    for m in waiting:
+        context.log.warning(f"{m.version_id}: {m.stretch.value} waits for a person: see its last failed run.")
     return dg.SensorResult(
         run_requests=[_request(m) for m in due],
-        dynamic_partitions_requests=[dataset_versions.build_add_request(lost)] if lost else [],
-        skip_reason=None if due else dg.SkipReason(f"{len(missing)} stretches missing, none due"),
+        dynamic_partitions_requests=_partitions(context.instance, add=found.versions, remove=found.withdrawn),
+        skip_reason=None if due else dg.SkipReason(f"{len(found.missing)} stretches missing, none due"),
     )
+
+
+def _due(context: dg.SensorEvaluationContext, platform: Platform, found: Outstanding) -> tuple[list[Missing], list[Missing]]:
+    """The stretches to request now, and those that wait for a person."""
+    attempts = tried(context.instance, (*found.missing, *found.reissue))
+    wait_s, now = platform.settings.retry_wait_s, datetime.now(UTC)
+
+    def can(missing: Missing) -> bool:
+        return attempts[missing].may_try(wait_s)
+
+    due = [m for m in found.missing if m.stretch not in ONE_AT_A_TIME and can(m)]
+    for stretch in ONE_AT_A_TIME:
+        # One that failed and waits holds up nobody; one that is under way does.
+        in_turn = [m for m in found.missing if m.stretch is stretch and (can(m) or attempts[m].under_way)]
+        first = {platform.dataset_of(m.version_id).id: m for m in reversed(in_turn)}
+        due += [m for m in in_turn if first[platform.dataset_of(m.version_id).id] == m and can(m)]
+    for m in found.reissue:
+        last = attempts[m].last_success
+        if can(m) and (last is None or now - last >= REISSUE_AFTER):
+            due.append(m)
+    return due, [m for m in found.missing if attempts[m].waits_for_a_person]
+
+
+def _partitions(
+    instance: dg.DagsterInstance, *, add: Iterable[str], remove: Iterable[str]
+) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
+    """Make the partitions what the records say: also on an instance that has just been born."""
+    known = set(instance.get_dynamic_partitions(PARTITIONS))
+    new, gone = sorted(set(add) - known), sorted(set(remove) & known)
+    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+    if new:
+        requests.append(dataset_versions.build_add_request(new))
+    if gone:
+        requests.append(dataset_versions.build_delete_request(gone))
+    return requests
 
 
 def _request(missing: Missing) -> dg.RunRequest:
     # No run key: a key is remembered for ever, and the same stretch may be due again after a failure.
     return dg.RunRequest(job_name=missing.stretch.value, partition_key=missing.version_id)
-
-
-def _first_of_each_dataset(platform: Platform, ids: list[str]) -> list[str]:
-    """The first version of each dataset, in the order given: oldest first."""
-    first = {platform.dataset_of(v).id: v for v in reversed(ids)}
-    return [v for v in ids if first[platform.dataset_of(v).id] == v]
-
-
-def _in_turn(platform: Platform, missing: list[Missing], tried: Mapping[Missing, "Tried"]) -> list[Missing]:
-    """Leave out what has to wait for an earlier version of its dataset; one that failed holds up nobody."""
-    wait_s = platform.settings.retry_wait_s
-    kept = {m for m in missing if m.stretch not in ONE_AT_A_TIME}
-    for stretch in ONE_AT_A_TIME:
-        can = [m.version_id for m in missing if m.stretch is stretch and (tried[m].under_way or tried[m].may_try(wait_s))]
-        kept |= {Missing(version_id, stretch) for version_id in _first_of_each_dataset(platform, can)}
-    return [m for m in missing if m in kept]
-
-
-@dataclass
-class Tried:
-    """What was tried for one stretch of one version within a day."""
-
-    under_way: bool = False
-    needs_a_person: bool = False
-    failed: int = 0
-    last_failure: datetime | None = None
-
-    def may_try(self, first_wait_s: float) -> bool:
-        if self.under_way or self.needs_a_person:
-            return False
-        wait = timedelta(seconds=first_wait_s * WAIT_GROWS_BY ** max(0, self.failed - 1))
-        return self.last_failure is None or datetime.now(UTC) - self.last_failure >= wait
-
-
-def _tried(instance: dg.DagsterInstance) -> dict[Missing, Tried]:
-    now = datetime.now(UTC)
-    found: dict[Missing, Tried] = defaultdict(Tried)
-    names = {s.value for s in Stretch}
-    for record in instance.get_run_records(dg.RunsFilter(updated_after=now - timedelta(days=1))):
-        run = record.dagster_run
-        if run.job_name not in names or PARTITION_TAG not in run.tags:
-            continue
-        tried = found[Missing(run.tags[PARTITION_TAG], Stretch(run.job_name))]
-        updated = record.update_timestamp.astimezone(UTC)
-        if not run.is_finished:
-            tried.under_way |= now - updated < STALE_AFTER
-        elif run.status == dg.DagsterRunStatus.FAILURE:
-            tried.failed += 1
-            tried.last_failure = max(updated, tried.last_failure or updated)
-            tried.needs_a_person |= NEEDS_A_PERSON in run.tags or tried.failed >= ATTEMPTS_A_DAY
-    return found

@@ -13,7 +13,7 @@ from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Build, Candidate, Changes, Copies, Manifest, Release, Severity, Verdict, Withdrawal
 from d4c_platform.sources.archive import archive, changed_nothing, fetch_raw
-from d4c_platform.sources.detection import AGAIN_VERSION
+from d4c_platform.sources.detection import AGAIN_KEY, replaced_by
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Superseded
 from d4c_platform.stages.companions import PREVIEW
@@ -28,6 +28,14 @@ from d4c_platform.transforms.preview import preview
 class Refused:
     """A build whose blocking checks failed: nothing was kept but the verdicts."""
 
+    checks: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A build whose values are already published: it was checked, and became no version."""
+
+    withdrawal: Withdrawal
     checks: tuple[Verdict, ...]
 
 
@@ -70,15 +78,13 @@ def archive_release(platform: Platform, version_id: str) -> Release | Withdrawal
     return release
 
 
-def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Withdrawal:
+def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unchanged:
     """Build the artifact from the archived release, check it, and put it under `staging/`.
 
     Returns the recorded build when there is one and its bytes are still there: the same input gives the same bytes.
     """
     portal, records = platform.portal, platform.records
-    withdrawn = records.read(Withdrawal, version_id)
-    if withdrawn is not None:
-        return withdrawn
+    refuse_withdrawn(platform, version_id)
     recorded = records.read(Build, version_id)
     if recorded is not None and all(portal.holds(version_id, a) for a in recorded.artifacts):
         return recorded
@@ -95,8 +101,9 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Wit
         if not all(v.passed for v in verdicts if v.severity is Severity.BLOCKING):
             return Refused(verdicts)
         difference = _compare(platform, dataset, version_id, built.path, before, folder)
-        if difference.least_bump == "none":
-            return _withdraw(platform, version_id, "The artifact's values are those of the version before", before)
+        if difference.least_bump == "none" and AGAIN_KEY not in release.hint:
+            reason = "The artifact's values are those of the version before"
+            return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
         build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
@@ -134,11 +141,21 @@ def _compare(platform: Platform, dataset: Dataset, version_id: str, path: Path, 
     return difference
 
 
+def refuse_withdrawn(platform: Platform, version_id: str) -> None:
+    """Raise PermanentFailure when the version was withdrawn: nothing more is done for it."""
+    withdrawn = platform.records.read(Withdrawal, version_id)
+    if withdrawn is not None:
+        raise PermanentFailure(
+            f"it was withdrawn: {withdrawn.reason}", where="records", version=version_id, remedy="Remove its partition"
+        )
+
+
 def _set_aside(platform: Platform, candidate: Candidate) -> None:
-    """When an operator declared another number for a release, the version it replaces is withdrawn, if it is not public."""
-    abandoned = candidate.hint.get(AGAIN_VERSION)
-    if abandoned and platform.records.read(Copies, abandoned, place="portal") is None:
-        _withdraw(platform, abandoned, f"The same release was declared as {candidate.version_id}", None)
+    """When an operator declared another number for a release, the versions it replaces are withdrawn, if not public."""
+    for replaced in replaced_by(candidate, platform.records.candidates(candidate.dataset_id)):
+        public = platform.records.read(Copies, replaced, place="portal") is not None
+        if not public and platform.records.read(Withdrawal, replaced) is None:
+            _withdraw(platform, replaced, f"The same release was declared as {candidate.version_id}", None)
 
 
 def _release(platform: Platform, version_id: str) -> Release:

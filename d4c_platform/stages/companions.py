@@ -76,8 +76,8 @@ Check a file with `sha256sum`; get it from peers with the `.torrent` beside it. 
 
 {sources}
 
-Vérifiez un fichier avec `sha256sum`; obtenez-le de pairs avec le `.torrent` qui l'accompagne. `manifest.json` dit comment il
-a été construit.
+Vérifiez un fichier avec `sha256sum`; obtenez-le auprès de pairs avec le `.torrent` qui l'accompagne. `manifest.json` dit
+comment il a été construit.
 """
 
 

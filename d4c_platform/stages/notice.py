@@ -42,7 +42,7 @@ def notice(platform: Platform, now: datetime, *, cursor: str = "", budget_s: flo
     started = time.monotonic()
     found: list[Candidate] = []
     failures: list[str] = []
-    sweep = Sweep(platform.web)
+    sweep = Sweep(platform.glance)
     looked_at = 0
     for dataset in _from(cursor, platform.datasets.values()):
         if looked_at and time.monotonic() - started > budget_s:
@@ -54,6 +54,8 @@ def notice(platform: Platform, now: datetime, *, cursor: str = "", budget_s: flo
             failures.append(str(error.about(dataset=dataset.id)))
         except BadName as error:
             failures.append(f"{dataset.id}: its declaration makes no version id: {error}")
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one source must not blind us for all the others
+            failures.append(f"{dataset.id}: {type(error).__name__}: {error}")
     return Noticed(tuple(found), tuple(failures), "", looked_at)
 
 

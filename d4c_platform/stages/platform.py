@@ -29,6 +29,8 @@ from d4c_platform.storage.s3 import S3Store
 from d4c_platform.storage.store import ObjectStore
 from d4c_platform.web import Web
 
+GLANCE_TIMEOUT_S = 10.0  # two such requests still fit between a sweep's budget and the end of its tick
+
 
 class Platform:
     """One installation of the platform. Use it as a context manager: it closes its connections."""
@@ -40,8 +42,9 @@ class Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if "web" in self.__dict__:
-            self.web.close()
+        for name in ("web", "glance"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
     @cached_property
     def datasets(self) -> Mapping[str, Dataset]:
@@ -51,6 +54,12 @@ class Platform:
     @cached_property
     def web(self) -> Web:
         return Web(origins=self.settings.origins, per_host_per_s=self.settings.requests_per_s, attempts=self.settings.attempts)
+
+    @cached_property
+    def glance(self) -> Web:
+        """The client for looking at sources within a sensor tick: one try, and no waiting for a host that hangs."""
+        s = self.settings
+        return Web(origins=s.origins, per_host_per_s=s.requests_per_s, attempts=1, timeout_s=GLANCE_TIMEOUT_S)
 
     @cached_property
     def portal(self) -> Portal:
@@ -132,7 +141,15 @@ class Platform:
             PermanentFailure: no declaration has this version's id.
         """
         for vintage_from_release in (True, False):
-            dataset_id = naming.dataset_id_of(version_id, vintage_from_release=vintage_from_release)
+            try:
+                dataset_id = naming.dataset_id_of(version_id, vintage_from_release=vintage_from_release)
+            except naming.BadName as error:
+                raise PermanentFailure(
+                    f"this is no version id: {error.sentence()}",
+                    where="datasets",
+                    version=version_id,
+                    remedy="Remove the partition: versions come from the releases sensor",
+                ) from error
             dataset = self.datasets.get(dataset_id)
             if dataset is not None and isinstance(dataset.vintage, ReleaseVintage) == vintage_from_release:
                 return dataset

@@ -16,6 +16,7 @@ from d4c_platform.mirrors.mirror import PublishedVersion
 from d4c_platform.model.dataset import MirrorName
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Document, Doi, Item, Manifest, Release, Severity, Torrents
+from d4c_platform.stages.build import refuse_withdrawn
 from d4c_platform.stages.companions import PREVIEW, companions_of, torrents_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
@@ -25,8 +26,9 @@ D = TypeVar("D", bound=Document)
 
 def publish_on_portal(platform: Platform, version_id: str) -> Copies:
     """Put the version under `versions/` and make `processed/` serve the newest version."""
+    refuse_withdrawn(platform, version_id)
     build = _need(platform, Build, version_id, "artifact")
-    manifest = _need(platform, Manifest, version_id, "manifest")
+    manifest = _need(platform, Manifest, version_id, "version_manifest")
     failed = [v for v in manifest.checks if not v.passed and v.severity is Severity.BLOCKING]
     if failed:
         raise PermanentFailure(
@@ -51,7 +53,7 @@ def describe_version(platform: Platform, version_id: str) -> Item:
         version_id,
         _need(platform, Release, version_id, "raw_release"),
         _need(platform, Build, version_id, "artifact"),
-        _need(platform, Manifest, version_id, "manifest"),
+        _need(platform, Manifest, version_id, "version_manifest"),
         portal_copies=_need(platform, Copies, version_id, "portal_version", place="portal"),
     )
     platform.records.write(document)
@@ -60,6 +62,7 @@ def describe_version(platform: Platform, version_id: str) -> Item:
 
 def copy_to(platform: Platform, mirror: MirrorName, version_id: str) -> Copies:
     """Put the version on one mirror and verify it there."""
+    refuse_withdrawn(platform, version_id)
     dataset = platform.dataset_of(version_id)
     if mirror not in dataset.mirrors:
         raise PermanentFailure(
@@ -70,6 +73,7 @@ def copy_to(platform: Platform, mirror: MirrorName, version_id: str) -> Copies:
 
 def publish_torrent(platform: Platform, version_id: str) -> Torrents:
     """Write the version's torrents, with every mirror that serves the right bytes as a web seed."""
+    refuse_withdrawn(platform, version_id)
     build = _need(platform, Build, version_id, "artifact")
     dataset = platform.dataset_of(version_id)
     places = [m.value for m in dataset.mirrors] + ["portal"]
@@ -88,7 +92,7 @@ def publish_catalog(platform: Platform) -> Published:
 def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
     dataset = platform.dataset_of(version_id)
     build = _need(platform, Build, version_id, "artifact")
-    manifest = _need(platform, Manifest, version_id, "manifest")
+    manifest = _need(platform, Manifest, version_id, "version_manifest")
     item = _need(platform, Item, version_id, "catalog_item")
     release = _need(platform, Release, version_id, "raw_release")
     _need(platform, Copies, version_id, "portal_version", place="portal")

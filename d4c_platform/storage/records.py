@@ -22,11 +22,14 @@ from pydantic import BaseModel, ValidationError
 from d4c_platform import naming
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, Document
-from d4c_platform.storage.store import NO_CACHE, Conflict, NoObject, ObjectStore
+from d4c_platform.storage.store import NO_CACHE, Conflict, NoObject, ObjectInfo, ObjectStore
 
 RECORDS, RELEASES = "records/", "releases/"
 REPLACE_ATTEMPTS = 12  # of one replaceable document; its writers are few, and each needs milliseconds
 PLACE = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+LEDGER_ENTRIES = 100_000  # about 100 MB; then it starts over
+_LEDGER: dict[tuple[str, str], Candidate] = {}
 
 D = TypeVar("D", bound=Document)
 M = TypeVar("M", bound=BaseModel)
@@ -99,10 +102,17 @@ class Records:
 
     def candidates(self, dataset_id: str) -> list[Candidate]:
         """Every release of the dataset that was ever noticed, in the order of release."""
-        noticed = [
-            _parse(Candidate, self.store.read(info.key), info.key) for info in self.store.list(f"{RELEASES}{dataset_id}/")
-        ]
+        noticed = [self._candidate(info) for info in self.store.list(f"{RELEASES}{dataset_id}/")]
         return sorted(noticed, key=lambda c: (c.released_at, c.key))
+
+    def _candidate(self, info: ObjectInfo) -> Candidate:
+        """An entry of the ledger is written once, so a long-lived process reads it once: sensors look every minute."""
+        known = (self.store.url(info.key), info.etag)
+        if known not in _LEDGER:
+            if len(_LEDGER) >= LEDGER_ENTRIES:
+                _LEDGER.clear()
+            _LEDGER[known] = _parse(Candidate, self.store.read(info.key), info.key)
+        return _LEDGER[known]
 
     def _key_of(self, document: Document) -> str:
         return self.key(type(document), document.version_id, getattr(document, "place", None))

@@ -71,7 +71,7 @@ def finish(sandbox: Sandbox) -> None:
 def check_the_end_state(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in settings_of(sandbox).items():
         monkeypatch.setenv(name, value)
-    with Platform(Settings()) as platform:
+    with Platform(Settings.read()) as platform:
         dois = []
         for dataset_id in (TABLE, OUTLINES):
             published = platform.published(platform.datasets[dataset_id])

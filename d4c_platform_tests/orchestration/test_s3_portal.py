@@ -24,7 +24,7 @@ def test_the_portal_can_be_a_bucket_of_any_s3_server(tmp_path):
             "D4C_PORTAL_SECRET_KEY": "portal-secret",
             "D4C_PORTAL_URL": url,
         }
-        with world(tmp_path / "sandbox", portal=settings) as there:
+        with world(tmp_path / "sandbox", settings=settings) as there:
             runs = there.work()
             assert all(run.ok for run in runs), [run.trouble for run in runs]
             assert there.sandbox.advance() is not None

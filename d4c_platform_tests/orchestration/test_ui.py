@@ -1,6 +1,6 @@
 """What an operator sees: Dagster's own UI in a real browser, over a sandbox in which a release has been published.
 
-Text, links and loaded images are asserted, never pixels. Screenshots of every page go to $D4C_SCREENSHOTS, for a person to look.
+Text, links and loaded images are asserted, never pixels. A screenshot of every page goes to $D4C_SCREENSHOTS, for a person.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -127,7 +128,9 @@ def page(ui, request) -> Iterator[Page]:
     try:
         yield page
     finally:
-        page.screenshot(path=ui.screenshots / f"{request.node.name}.png")
+        page.wait_for_timeout(500)  # colours and fonts come after the text
+        name = request.node.name.replace("[", "-").removesuffix("]")
+        page.screenshot(path=ui.screenshots / f"{name}.png")
         page.close()
 
 
@@ -173,7 +176,7 @@ def test_the_lineage_reads_from_the_source_to_the_catalog(ui, page):
 
 def _is_in_order(page: Page) -> bool:
     stages = [[_x(page, asset) for asset in stage] for stage in FLOW]
-    return all(max(before) < min(after) for before, after in zip(stages, stages[1:], strict=False))
+    return all(max(before) < min(after) for before, after in pairwise(stages))
 
 
 def _x(page: Page, asset: str) -> float:

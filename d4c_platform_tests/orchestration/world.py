@@ -47,15 +47,15 @@ def settings_of(sandbox: Sandbox) -> dict[str, str]:
 
 
 @contextmanager
-def world(folder: Path, *, services: Iterable[str] = SERVICES, portal: Mapping[str, str] | None = None) -> Iterator[World]:
-    """A sandbox with an operator; `portal` are settings of another portal than the sandbox's directory."""
+def world(folder: Path, *, services: Iterable[str] = SERVICES, settings: Mapping[str, str] | None = None) -> Iterator[World]:
+    """A sandbox with an operator; `settings` go before the sandbox's own."""
     with Sandbox(folder, services=services) as sandbox:
         before = dict(os.environ)
-        os.environ.update(settings_of(sandbox) | dict(portal or {}))
-        if portal:
+        os.environ.update(settings_of(sandbox) | dict(settings or {}))
+        if "D4C_PORTAL_ENDPOINT" in os.environ:
             del os.environ["D4C_PORTAL_DIR"]
         try:
-            with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
+            with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
                 yield World(sandbox, platform, Operator(instance, platform, lambda _: None))
         finally:
             os.environ.clear()
@@ -64,7 +64,7 @@ def world(folder: Path, *, services: Iterable[str] = SERVICES, portal: Mapping[s
 
 def main() -> None:
     """Work until nothing is due, in a process that a test may kill. The environment points at the sandbox."""
-    with dg.DagsterInstance.get() as instance, Platform(Settings()) as platform:
+    with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
         runs = Operator(instance, platform, print).work()
     print(json.dumps([(run.job, run.version_id, run.ok, run.trouble) for run in runs]))
     sys.exit(not all(run.ok for run in runs))
