@@ -1,9 +1,7 @@
 """Polite HTTP for every room that talks to a remote service.
 
 One place decides how we behave on other people's servers: our own User-Agent, a rate limit a host, `Retry-After` honoured,
-bounded retries with jitter for what can pass, and typed failures that say which is which. Nobody's answer is read without
-end: a document has a limit, and of an error only the start is read. Credentials never reach a message: errors carry the URL
-without its query and without a user's name and password.
+bounded retries with jitter for what can pass, and typed failures that say which is which (answers).
 
 `origins` sends the requests for one origin to another, so that a sandbox on this machine stands in for the real services
 while declarations, records and clients keep the real URLs.
@@ -16,56 +14,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 import stamina
 
 from d4c_platform import USER_AGENT
-from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.answers import (
+    LIMIT_BYTES,
+    TRANSIENT_STATUS,
+    BadAddress,
+    HttpRefusal,
+    HttpTrouble,
+    TooLong,
+    failure,
+    no_answer,
+    read,
+    shorten_redirect,
+    without_query,
+)
+from d4c_platform.model.errors import TransientFailure
 
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+__all__ = ["LONGEST_WAIT_S", "TRANSIENT_STATUS", "BadAddress", "HttpRefusal", "HttpTrouble", "TooLong", "Web", "without_query"]
+
+LAST_PORT = 65_535
 LONGEST_WAIT_S = 120.0  # a host that asks for more is left for the next run instead of holding this one
-LIMIT_BYTES = 16 << 20  # of a document: the largest metadata we know has a few MB
-ERROR_BYTES = 64 << 10  # of an error's or a redirect's body: what a person can use stands at its start
-SNIPPET_CHARS = 200  # of an error body in a message: enough for a JSON error, not an HTML page
-
-
-class HttpRefusal(PermanentFailure):
-    """The server understood and said no: a 4xx that trying again does not change.
-
-    Args:
-        status: the HTTP status code.
-        body: the start of the answer's text.
-    """
-
-    def __init__(self, what: str, *, status: int, body: str = "", **facts: str | None) -> None:
-        super().__init__(what, **facts)
-        self.status, self.body = status, body
-
-
-class HttpTrouble(TransientFailure):
-    """The server or the network failed in a way that can pass.
-
-    Args:
-        status: the HTTP status code; None when there was no answer at all. With a POST and no answer, the action may
-            have happened.
-    """
-
-    def __init__(self, what: str, *, status: int | None, retry_after_s: float | None = None, **facts: str | None) -> None:
-        super().__init__(what, retry_after_s=retry_after_s, **facts)
-        self.status = status
-
-
-class BadAddress(PermanentFailure):
-    """The URL is not one that can be asked: malformed, or not http(s)."""
-
-
-class TooLong(PermanentFailure):
-    """The answer is longer than a document of its kind may be."""
 
 
 class Web:
@@ -96,7 +71,7 @@ class Web:
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             follow_redirects=True,
-            event_hooks={"response": [_shorten_redirect]},
+            event_hooks={"response": [shorten_redirect]},
         )
 
     def close(self) -> None:
@@ -149,8 +124,13 @@ class Web:
                 self._wait_for_slot(address)
                 body = content() if callable(content) else content
                 request = self._client.build_request(method, address, content=body, **options)
-                with self._sent(request, url, where, ok) as response:
-                    return _read(response, limit_bytes, url, where)
+                response = self._answer(request, url, where, ok)
+                try:
+                    return read(response, limit_bytes, url, where)
+                except httpx.HTTPError as error:
+                    raise no_answer(error, url, where) from error
+                finally:
+                    response.close()
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     @contextmanager
@@ -164,7 +144,7 @@ class Web:
         try:
             yield response
         except httpx.HTTPError as error:
-            raise _no_answer(error, url, where) from error
+            raise no_answer(error, url, where) from error
         finally:
             response.close()
 
@@ -188,20 +168,10 @@ class Web:
         except (httpx.InvalidURL, ValueError, TypeError):
             problem = "is not a URL that can be read"
         else:
-            if address.scheme in {"http", "https"} and address.host:
+            if address.scheme in {"http", "https"} and address.host and (address.port or 0) <= LAST_PORT:
                 return address
             problem = "is not the address of an http(s) server"
         raise BadAddress(f"{without_query(url)!r} {problem}", where=where, remedy="Correct the address where it is declared")
-
-    @contextmanager
-    def _sent(self, request: httpx.Request, url: str, where: str, ok: Callable[[int], bool]) -> Iterator[httpx.Response]:
-        response = self._answer(request, url, where, ok)
-        try:
-            yield response
-        except httpx.HTTPError as error:
-            raise _no_answer(error, url, where) from error
-        finally:
-            response.close()
 
     def _answer(self, request: httpx.Request, url: str, where: str, ok: Callable[[int], bool]) -> httpx.Response:
         """The start of an answer that is none of the failures; its body is still to be read, and to be closed."""
@@ -210,11 +180,11 @@ class Web:
         except httpx.UnsupportedProtocol as error:
             raise BadAddress("redirects to what is not an http(s) address", where=where, file=without_query(url)) from error
         except httpx.HTTPError as error:
-            raise _no_answer(error, url, where) from error
+            raise no_answer(error, url, where) from error
         if ok(response.status_code):
             return response
         try:
-            raise _failure(response, url, where)
+            raise failure(response, url, where)
         finally:
             response.close()
 
@@ -245,114 +215,3 @@ class Web:
             self._next_slot[host] = slot + self._gap_s
         if slot > now:
             time.sleep(slot - now)
-
-
-def without_query(url: str) -> str:
-    """The URL as it may stand in a message or a log: queries, and what stands before an `@`, carry secrets."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises when it is no number: then it may be the start of a password with a slash
-    except ValueError:
-        return "(an unreadable address)"
-    path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query="", fragment=""))
-
-
-class _Start(httpx.SyncByteStream):
-    """The first bytes of a body, as if it ended there."""
-
-    def __init__(self, stream: httpx.SyncByteStream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._stream:
-            yield chunk[: ERROR_BYTES - size]
-            size += len(chunk)
-            if size >= ERROR_BYTES:
-                return
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _shorten_redirect(response: httpx.Response) -> None:
-    """httpx reads the body of a redirect whole before it follows it."""
-    if response.has_redirect_location and isinstance(response.stream, httpx.SyncByteStream):
-        response.stream = _Start(response.stream)
-
-
-def _read(response: httpx.Response, limit_bytes: int, url: str, where: str) -> httpx.Response:
-    """The same answer with its body read: in steps, so that one without an end costs no more than the limit."""
-    body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise TooLong(
-                f"the answer is longer than the {limit_bytes:,} bytes a document like this may have",
-                where=where,
-                file=without_query(url),
-                remedy="Look at what is served there: it may be another file, or a page that never ends",
-            )
-    read = httpx.Response(
-        response.status_code,
-        content=bytes(body),
-        request=response.request,
-        extensions=response.extensions,
-        history=response.history,
-    )
-    read.headers = response.headers  # as received: given before, an encoding would be taken off a second time
-    return read
-
-
-def _no_answer(error: httpx.HTTPError, url: str, where: str) -> HttpTrouble:
-    return HttpTrouble(
-        f"no complete answer ({type(error).__name__})",
-        status=None,
-        where=where,
-        file=without_query(url),
-        remedy="It is tried again on the next run",
-    )
-
-
-def _failure(response: httpx.Response, url: str, where: str) -> HttpRefusal | HttpTrouble:
-    status, text = response.status_code, _start_of(response)
-    body = " ".join(text[:SNIPPET_CHARS].split())
-    what = f"answered {status}" + (f": {body}" if body and not body.startswith("<") else "")
-    if status in TRANSIENT_STATUS:
-        return HttpTrouble(
-            what,
-            status=status,
-            retry_after_s=_retry_after_s(response),
-            where=where,
-            file=without_query(url),
-            remedy="It is tried again on the next run",
-        )
-    return HttpRefusal(what, status=status, body=text[:2000], where=where, file=without_query(url))
-
-
-def _start_of(response: httpx.Response) -> str:
-    """The first text of an error. The status says it already, so a body that breaks off changes nothing."""
-    start = bytearray()
-    with suppress(httpx.HTTPError):
-        for chunk in response.iter_bytes():
-            start += chunk
-            if len(start) >= ERROR_BYTES:
-                break
-    return bytes(start[:ERROR_BYTES]).decode(response.encoding or "utf-8", errors="replace")
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds to wait, from `Retry-After` (RFC 9110 §10.2.3: seconds or a date) or `X-RateLimit-Reset` (epoch seconds)."""
-    value = response.headers.get("Retry-After")
-    try:
-        if value is not None:
-            if value.strip().isdigit():
-                return float(value)
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        reset = response.headers.get("X-RateLimit-Reset")
-        if reset is not None and response.status_code == 429:
-            return max(0.0, float(reset) - time.time())
-    except (TypeError, ValueError):
-        return None
-    return None

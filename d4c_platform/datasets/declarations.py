@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from d4c_platform.datasets.marked_yaml import MarkedDocument, Unreadable, read_marked
 from d4c_platform.datasets.problem import Problem
-from d4c_platform.datasets.rules import rule_problems
+from d4c_platform.datasets.rules import rule_problems, shared_ids
 from d4c_platform.datasets.schema import schema_problems
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
@@ -105,6 +105,10 @@ def check_files(files: Iterable[Path]) -> tuple[dict[Path, Dataset], tuple[Probl
         dataset, found = _read(document)
         if dataset is not None and (other := first.setdefault(dataset.id, file)) != file:
             found.append(Problem(("id",), f"{dataset.id} is declared already in {other}"))
+        if dataset is not None and not found:
+            for shared in shared_ids(dataset, datasets.values()):
+                other = next(f for f, d in datasets.items() if d is shared)
+                found.append(Problem(("id",), f"its versions could not be told from those of {shared.id}, declared in {other}"))
         problems += (problem.at(file, document.line(problem.path)) for problem in found)
         if dataset is not None and not found:
             datasets[file] = dataset

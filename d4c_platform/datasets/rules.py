@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from d4c_platform import naming
+from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, ShapefileTransform
+from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
 
 # Which transform reads what which source brings.
 _READABLE = {"statcan-table": {"statcan-csv"}, "http-file": {"shapefile"}}
@@ -28,9 +29,26 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from _area(dataset)
     yield from _columns(dataset)
     yield from _transform(dataset)
+    if isinstance(dataset.source, HttpFileSource):
+        yield from address_problems(dataset.source.url, ("source", "url"))
     for language, url in dataset.licence.url.model_dump().items():
-        if not url.startswith(("https://", "http://")):
-            yield Problem(("licence", "url", language), f"{url!r} is not an http(s) address")
+        yield from address_problems(url, ("licence", "url", language))
+
+
+def shared_ids(dataset: Dataset, others: Iterable[Dataset]) -> Iterator[Dataset]:
+    """Datasets of whose versions nobody could tell from the id to which dataset they belong.
+
+    A vintage from the release takes the place where a fixed one stands: `…_wards_2018` with a fixed vintage and `…_wards`
+    with a yearly one both have a version `…_wards_2018_v1.0.0`.
+    """
+    for other in others:
+        from_release = (isinstance(d.vintage, ReleaseVintage) for d in (dataset, other))
+        if other.id != dataset.id and any(from_release) and _undated(other.id) == _undated(dataset.id):
+            yield other
+
+
+def _undated(dataset_id: str) -> str:
+    return str(replace(naming.parse(dataset_id), date=None))
 
 
 def _name(dataset: Dataset) -> Iterator[Problem]:

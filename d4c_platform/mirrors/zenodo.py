@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from d4c_platform.mirrors.mirror import NOTHING_PUBLISHED, PublishedVersion
 from d4c_platform.mirrors.proof import BY_SHA256, look_again, prove
 from d4c_platform.mirrors.zenodo_api import WHERE, Complete, Record, ZenodoApi, problems_of
-from d4c_platform.mirrors.zenodo_drafts import INVALID, Drafts, describe
+from d4c_platform.mirrors.zenodo_drafts import INVALID, Drafts, describe, discarding
 from d4c_platform.mirrors.zenodo_files import artifacts_of, check_limits, files_of, fill
 from d4c_platform.mirrors.zenodo_metadata import marker_of
 from d4c_platform.model.errors import D4CError, PermanentFailure
@@ -30,6 +30,7 @@ from d4c_platform.web import HttpRefusal, HttpTrouble, Web
 BY_MD5 = "md5+size"
 DOI_KEPT = "The record and its DOI are published and stay; the previous latest stays too"
 UPLOAD_ATTEMPTS = 3
+GATE = "D4C_ZENODO_PUBLISH=true"  # the operator's setting, as settings reads it
 
 
 class AwaitingApproval(PermanentFailure):
@@ -94,21 +95,16 @@ class Zenodo:
         return copies.model_copy(update={"copies": tuple(look_again(self._web, c, where=WHERE) for c in copies.copies)})
 
     def discard(self, version_id: str) -> None:
-        """Delete the version's draft, if it is unpublished. A version without a draft is fine.
+        """Delete the version's draft, and our note of it, if it is unpublished. A version without a draft is fine.
 
         Raises:
-            PermanentFailure: the version is published: a DOI cannot be taken back.
+            PermanentFailure: the version is published: a DOI cannot be taken back; or its draft is another version's by now.
         """
-        for known in self._drafts.known(version_id):
-            if isinstance(known, Record):
-                raise PermanentFailure(
-                    f"record {known.record_id} is published and cannot be discarded",
-                    where=WHERE,
-                    version=version_id,
-                    kept=DOI_KEPT,
-                    remedy="Withdraw the version instead; its record stays citable",
-                )
-            self._api.delete_draft(known.record_id)
+        try:
+            self._drafts.discard(version_id)
+        except D4CError as error:
+            error.about(version=version_id, where=WHERE)
+            raise
 
     def _make(self, version: PublishedVersion) -> Record:
         """From whatever exists to a published record."""
@@ -123,11 +119,12 @@ class Zenodo:
         record_id = complete.draft.record_id
         if not self._publish_allowed:
             raise AwaitingApproval(
-                f"draft {record_id} is complete and waits for approval",
+                f"draft {record_id} is complete and waits for a person's approval, because publishing to Zenodo is not allowed",
                 record_id=record_id,
                 url=self._api.draft_page(record_id),
                 file=self._api.draft_page(record_id),
-                remedy="Look at the draft, then run this step again with publishing to Zenodo allowed, or discard the draft",
+                remedy=f"Look at the draft. To publish it, set `{GATE}` and run this step again; "
+                f"to drop it, run `{discarding(version.version_id)}`",
             )
         self._still_ours(version, record_id)
         try:
@@ -154,10 +151,12 @@ class Zenodo:
         """Uploads take hours. Ask once more whose draft it is before it becomes permanent."""
         draft = self._api.draft(record_id)
         if draft is not None and marker_of(draft.document) != version.version_id:
+            other = marker_of(draft.document)
+            by = f"run `{discarding(other)}`" if other else "delete the draft on the site"
             raise PermanentFailure(
-                f"draft {record_id} was given to {marker_of(draft.document)} while it was filled",
+                f"draft {record_id} was given to {other or 'something made by hand'} while it was filled",
                 file=self._api.draft_page(record_id),
-                remedy="Never publish two versions of a dataset at once; discard the draft and run both steps again",
+                remedy=f"Never publish two versions of a dataset at once; {by}, then run both steps again",
             )
 
     def _published(self, record_id: str) -> Record:

@@ -2,34 +2,37 @@
 
 The types carry the order of things: only a `Described` draft takes files, only a `Complete` one can be published. Creating and
 publishing are never repeated here, because Zenodo may answer 504 after it has done them: the caller settles that by reading.
+An answer that is cut short, or no document of ours, is such an `HttpTrouble` too: what it answers to may have been done.
 
 The token is sent in the `Authorization` header alone: in a query it would end in logs and in the links Zenodo returns.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from d4c_platform.web import LONGEST_WAIT_S, HttpRefusal, HttpTrouble, Web
+from d4c_platform.web import HttpRefusal, HttpTrouble, Web, without_query
 
 WHERE = "zenodo"
 RDM_JSON = "application/vnd.inveniordm.v1+json"  # without it Zenodo answers in its older, different format
 UPLOAD_TIMEOUT_S = 3600.0  # Zenodo hashes and stores a large file before it answers
-TURNS_AWAY = 3  # how often one call may meet 429 before the run is left to the next one
 PAGE = 25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An unpublished draft, or the edit draft of a published record."""
+    """An unpublished draft, or the edit draft of a published record. `concept` is what its versions have in common."""
 
     record_id: str
+    concept: str
     revision: int
     is_published: bool
     created: str
@@ -56,9 +59,20 @@ class Record:
     """A published record."""
 
     record_id: str
+    concept: str
     doi: str
     concept_doi: str | None
     created: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A draft or record as a search shows it: later than it happens."""
+
+    record_id: str
+    is_published: bool
+    concept: str | None
     document: Mapping[str, Any]
 
 
@@ -85,28 +99,26 @@ class ZenodoApi:
 
     def create(self, document: Mapping[str, Any]) -> Draft:
         """Create a draft. Not idempotent: an `HttpTrouble` may have left one behind."""
-        return _draft(self._post("records", json=document).json())
+        return self._read(self._request("POST", "records", json=document), _draft)
 
     def next_version(self, record_id: str) -> Draft:
         """The draft of the next version of a record's concept: created, or the one that exists."""
-        return _draft(self._post(f"records/{record_id}/versions").json())
+        return self._read(self._request("POST", f"records/{record_id}/versions"), _draft)
 
     def draft(self, record_id: str) -> Draft | None:
         answer = self._get(f"records/{record_id}/draft", missing={404, 410})
-        return _draft(answer.json()) if answer is not None else None
+        return self._read(answer, _draft) if answer is not None else None
 
     def record(self, record_id: str) -> Record | None:
         """The published record with exactly this id; None when there is none (a draft, or the id of a concept)."""
         answer = self._get(f"records/{record_id}", missing={404, 410})
-        if answer is None or str(answer.json()["id"]) != record_id:
-            return None
-        return _record(answer.json())
+        return self._read(answer, lambda d: _record(d) if str(d["id"]) == record_id else None) if answer is not None else None
 
-    def own(self, field: str, value: str) -> Iterator[tuple[str, bool, Mapping[str, Any]]]:
-        """Our drafts and records with this value in a field: id, whether it is published, document."""
+    def own(self, field: str, value: str) -> tuple[Hit, ...]:
+        """Our drafts and records with this value in a field."""
         query = {"q": f'{field}:"{value}"', "size": str(PAGE), "allversions": "true", "all_versions": "true"}
-        for hit in self._request("GET", "user/records", params=query).json()["hits"]["hits"]:
-            yield str(hit["id"]), bool(hit.get("is_published")), hit
+        answer = self._request("GET", "user/records", params=query)
+        return self._read(answer, lambda d: tuple(map(_hit, d["hits"]["hits"])))
 
     def save(self, draft: Draft, document: Mapping[str, Any]) -> Draft:
         """Replace the draft's whole document, if nobody changed it since it was read (412 otherwise).
@@ -114,25 +126,25 @@ class ZenodoApi:
         Zenodo answers 200 to invalid metadata too: it keeps the valid part and lists the rest in `errors`.
         """
         headers = {"If-Match": f'"{draft.revision}"'}
-        return _draft(self._request("PUT", f"records/{draft.record_id}/draft", json=document, headers=headers).json())
+        return self._read(self._request("PUT", f"records/{draft.record_id}/draft", json=document, headers=headers), _draft)
 
     def delete_draft(self, record_id: str) -> None:
         self._request("DELETE", f"records/{record_id}/draft", missing={404, 410})
 
     def files(self, record_id: str, *, published: bool = False) -> dict[str, RemoteFile]:
         path = f"records/{record_id}/files" if published else f"records/{record_id}/draft/files"
-        return {f.key: f for f in map(_file, self._request("GET", path).json().get("entries", []))}
+        return self._read(self._request("GET", path), _files)
 
     def file(self, draft: Draft, key: str) -> RemoteFile | None:
         answer = self._get(_file_path(draft, key), missing={404})
-        return _file(answer.json()) if answer is not None else None
+        return self._read(answer, _file) if answer is not None else None
 
     def delete_file(self, draft: Draft, key: str) -> None:
         self._request("DELETE", _file_path(draft, key), missing={404})
 
     def announce(self, described: Described, key: str) -> None:
         """Start a file: a pending entry that blocks publication until it is committed."""
-        self._post(f"records/{described.draft.record_id}/draft/files", json=[{"key": key}])
+        self._request("POST", f"records/{described.draft.record_id}/draft/files", json=[{"key": key}])
 
     def send(self, described: Described, key: str, size: int, body: Callable[[], Iterator[bytes]]) -> None:
         """Send a started file's bytes, once: Zenodo refuses a second body for the same entry."""
@@ -146,11 +158,11 @@ class ZenodoApi:
         )
 
     def commit(self, described: Described, key: str) -> RemoteFile:
-        return _file(self._post(f"{_file_path(described.draft, key)}/commit").json())
+        return self._read(self._request("POST", f"{_file_path(described.draft, key)}/commit"), _file)
 
     def publish(self, complete: Complete) -> Record:
         """Mint the DOI. Forever. An `HttpTrouble`, and a 404, may mean that it is done."""
-        return _record(self._post(f"records/{complete.draft.record_id}/draft/actions/publish").json())
+        return self._read(self._request("POST", f"records/{complete.draft.record_id}/draft/actions/publish"), _record)
 
     def page(self, record_id: str) -> str:
         return f"{self.site}/records/{record_id}"
@@ -166,16 +178,19 @@ class ZenodoApi:
         answer = self._request("GET", path, missing=missing)
         return None if answer.status_code in missing else answer
 
-    def _post(self, path: str, **options: Any) -> httpx.Response:
-        for _ in range(TURNS_AWAY):
-            try:
-                return self._request("POST", path, **options)
-            except HttpTrouble as trouble:
-                # 429 is the one trouble that says the action was not performed: the call may wait and repeat.
-                if trouble.status != 429 or trouble.retry_after_s is None or trouble.retry_after_s > LONGEST_WAIT_S:
-                    raise
-                time.sleep(trouble.retry_after_s)
-        return self._request("POST", path, **options)
+    def _read(self, answer: httpx.Response, shape: Callable[[Any], T]) -> T:
+        """The one place where an answer becomes a value."""
+        try:
+            return shape(answer.json())
+        # ValueError: cut short; RecursionError: nested without end; the others: its shape
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise HttpTrouble(
+                f"answered {answer.status_code} with JSON that is cut short or of an unexpected shape ({type(error).__name__})",
+                status=answer.status_code,
+                where=WHERE,
+                file=without_query(str(answer.url)),
+                remedy="Run this step again; when it stays, Zenodo has changed its API",
+            ) from error
 
     def _request(
         self,
@@ -211,7 +226,7 @@ def problems_of(refusal: HttpRefusal) -> str:
     try:
         document = httpx.Response(refusal.status, text=refusal.body).json()
         found = "; ".join(_problems(document)) or str(document.get("message", ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         found = ""
     return found or f"answered {refusal.status}"
 
@@ -231,23 +246,51 @@ def _problems(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _draft(document: Mapping[str, Any]) -> Draft:
     return Draft(
         record_id=str(document["id"]),
+        concept=str(document["parent"]["id"]),
         revision=int(document["revision_id"]),
         is_published=bool(document.get("is_published")),
-        created=str(document["created"]),
-        document=document,
+        created=_time(document["created"]),
+        document=_with_metadata(document),
         errors=_problems(document),
     )
 
 
 def _record(document: Mapping[str, Any]) -> Record:
-    concept = document.get("parent", {}).get("pids", {}).get("doi", {}).get("identifier")
     return Record(
         record_id=str(document["id"]),
+        concept=str(document["parent"]["id"]),
         doi=str(document["pids"]["doi"]["identifier"]),
-        concept_doi=concept,
-        created=str(document["created"]),
-        document=document,
+        concept_doi=document["parent"].get("pids", {}).get("doi", {}).get("identifier"),
+        created=_time(document["created"]),
+        document=_with_metadata(document),
     )
+
+
+def _hit(document: Mapping[str, Any]) -> Hit:
+    return Hit(
+        record_id=str(document["id"]),
+        is_published=bool(document.get("is_published")),
+        concept=str(document["parent"]["id"]) if "parent" in document else None,
+        document=_with_metadata(document),
+    )
+
+
+def _with_metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document, once it is seen that its metadata can be looked into. An empty draft has none."""
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, Mapping) or not all(isinstance(i, Mapping) for i in metadata.get("identifiers", [])):
+        raise TypeError("metadata")
+    return document
+
+
+def _time(value: Any) -> str:
+    return datetime.fromisoformat(value).isoformat()
+
+
+def _files(document: Mapping[str, Any]) -> dict[str, RemoteFile]:
+    """The files of a list. Only one that says it has none may leave them out: nothing must not be read into another answer."""
+    entries = document["entries"] if document.get("enabled", True) else ()
+    return {f.key: f for f in map(_file, entries)}
 
 
 def _file(document: Mapping[str, Any]) -> RemoteFile:

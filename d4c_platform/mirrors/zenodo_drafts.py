@@ -21,6 +21,11 @@ from d4c_platform.web import HttpRefusal, HttpTrouble
 INVALID = frozenset({400, 422})  # answers about what was sent; anything else is about who sent it, or where
 
 
+def discarding(version_id: str) -> str:
+    """The command with which a person discards a version's draft."""
+    return f"d4c mirror discard zenodo {version_id}"
+
+
 class Drafts:
     """The drafts of our account."""
 
@@ -30,12 +35,46 @@ class Drafts:
     def begin(self, version: PublishedVersion) -> Draft | Record:
         """The version's draft (found, or created) or its record, when it is already published."""
         found = self._found(version.version_id)
-        if found is not None:
+        if isinstance(found, Record):
             return found
-        draft = self._next(version, version.previous_record_id) if version.previous_record_id else self._create(version)
+        before = self._before(version.previous_record_id) if version.previous_record_id else None
+        if found is not None and (before is None or found.concept == before.concept):
+            return found
+        if found is not None :
+            # Begun as a concept of its own, before the dataset had one. Published there it would stay apart for ever.
+            self._api.delete_draft(found.record_id)
+        draft = self._next(version, before) if before else self._create(version)
         if isinstance(draft, Draft):
             self._records.write(ZenodoDraft(version_id=version.version_id, record_id=draft.record_id))
         return draft
+
+    def discard(self, version_id: str) -> None:
+        """Delete every draft of the version, and the note of it, so that nobody waits for it.
+
+        Raises:
+            PermanentFailure: the version is published, or its draft was given to another one.
+        """
+        for known in self.known(version_id):
+            if isinstance(known, Record):
+                raise PermanentFailure(
+                    f"record {known.record_id} is published and cannot be discarded",
+                    kept="The record and its DOI stay",
+                    remedy="Withdraw the version instead; its record stays citable",
+                )
+            if not self.is_ours(known, version_id):
+                raise PermanentFailure(
+                    f"draft {known.record_id} belongs to {marker_of(known.document) or 'something made by hand'} by now",
+                    file=self._api.draft_page(known.record_id),
+                    kept="It was not deleted",
+                    remedy="Discard it under that version, or delete it on the site",
+                )
+            self._api.delete_draft(known.record_id)
+        self._records.store.delete(self._records.key(ZenodoDraft, version_id))
+
+    def is_ours(self, draft: Draft, version_id: str) -> bool:
+        """Whether the draft is this version's alone: it carries its id, or nothing but Zenodo's copy of a published record."""
+        marker = marker_of(draft.document)
+        return marker == version_id or self._is_published(marker)
 
     def known(self, version_id: str) -> list[Draft | Record]:
         """What Zenodo has for this version: its record before any draft, then the oldest draft."""
@@ -45,7 +84,7 @@ class Drafts:
             known = [self._read(noted.record_id)]
         if known in ([], [None]):  # never noted, or deleted since: search, which is slower to learn of things and rationed
             hits = self._api.own(MARKER_FIELD, version_id)
-            known = [self._read(record_id) for record_id, _, document in hits if marker_of(document) == version_id]
+            known = [self._read(hit.record_id) for hit in hits if marker_of(hit.document) == version_id]
         return sorted((k for k in known if k is not None), key=lambda k: (isinstance(k, Draft), k.created))
 
     def _read(self, record_id: str) -> Draft | Record | None:
@@ -72,38 +111,41 @@ class Drafts:
                 raise  # not created, or not yet to be seen: the next run looks before it creates
             return found
 
-    def _next(self, version: PublishedVersion, previous: str) -> Draft:
-        """The concept's next draft: ours, or untouched since Zenodo copied it from the version before."""
+    def _before(self, previous: str) -> Record:
         before = self._api.record(previous)
         if before is None:
             raise PermanentFailure(
                 f"record {previous} of the previous version is not there, so its concept cannot be continued",
                 remedy="Check that the token's account and the site are those the previous version was published with",
             )
+        return before
+
+    def _next(self, version: PublishedVersion, before: Record) -> Draft:
+        """The concept's next draft: ours, or untouched since Zenodo copied it from the version before."""
         try:
-            draft = self._api.next_version(previous)
+            draft = self._api.next_version(before.record_id)
         except HttpTrouble:
-            draft = self._api.next_version(previous)  # idempotent: it returns the draft that exists
+            draft = self._api.next_version(before.record_id)  # idempotent: it returns the draft that exists
         marker = marker_of(draft.document)
         if marker not in {version.version_id, marker_of(before.document)} and not self._is_published(marker):
+            by = f"`{discarding(marker)}`" if marker else "deleting it on the site"
             raise PermanentFailure(
                 f"the next draft of this concept, {draft.record_id}, belongs to {marker or 'something made by hand'}",
                 file=self._api.draft_page(draft.record_id),
-                remedy="Publish or discard that draft first, then run this step again",
+                remedy=f"Publish that draft first, or discard it by {by}; then run this step again",
             )
         return draft
 
     def _is_published(self, marker: str | None) -> bool:
         """Whether a draft that carries this marker is only Zenodo's copy of the version before."""
-        hits = self._api.own(MARKER_FIELD, marker) if marker else iter(())
-        return any(published and marker_of(document) == marker for _, published, document in hits)
+        hits = self._api.own(MARKER_FIELD, marker) if marker else ()
+        return any(hit.is_published and marker_of(hit.document) == marker for hit in hits)
 
     def sweep(self, version_id: str, record: Record) -> None:
         """Delete drafts of this version outside its concept: left by creations whose answer got lost."""
-        for record_id, is_published, document in self._api.own(MARKER_FIELD, version_id):
-            elsewhere = document.get("parent", {}).get("id") != record.document["parent"]["id"]
-            if not is_published and elsewhere and marker_of(document) == version_id:
-                self._api.delete_draft(record_id)
+        for hit in self._api.own(MARKER_FIELD, version_id):
+            if not hit.is_published and hit.concept != record.concept and marker_of(hit.document) == version_id:
+                self._api.delete_draft(hit.record_id)
 
 
 def describe(api: ZenodoApi, draft: Draft, version: PublishedVersion) -> Described:

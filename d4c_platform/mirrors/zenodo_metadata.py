@@ -86,7 +86,7 @@ def marker_of(document: Mapping[str, Any]) -> str | None:
     """The version id that a draft or record carries, if it is one of ours."""
     for identifier in document.get("metadata", {}).get("identifiers", []):
         if identifier.get("scheme") == MARKER_SCHEME:
-            return str(identifier["identifier"])
+            return str(identifier.get("identifier"))
     return None
 
 

@@ -2,7 +2,7 @@
 
 Each class is one JSON document under ``records/<version-id>/``; `DOCUMENT` is its file name. The catalog is a pure function
 of these documents. `Copies`, `Torrents` and `ZenodoDraft` may be replaced (a mirror is checked again, web seeds are
-re-issued, a draft is discarded); every other document is written once.
+re-issued, a draft is discarded), and `Release` until something was built from it; every other document is written once.
 """
 
 from __future__ import annotations
@@ -61,9 +61,13 @@ class RawFile(Fact):
 
 
 class Release(Document):
-    """One publication of a dataset by its publisher, archived whole."""
+    """One publication of a dataset by its publisher, archived whole.
+
+    Replaceable, because a publisher repairs a file under the same release; `sources.archive` refuses once it is built.
+    """
 
     DOCUMENT = "release.json"
+    REPLACEABLE = True
 
     dataset_id: str
     key: str

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from d4c_platform.catalog.vocabulary import CATALOG_KEY
 from d4c_platform.model.dataset import MirrorName
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Doi, Withdrawal
@@ -61,10 +62,10 @@ def artifact(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platf
         result = build.build_artifact(platform, version)
         if isinstance(result, build.Unchanged):
             _withdraw(context, result.withdrawal)
-            yield from (describe.verdict(v) for v in result.checks)
+            yield from (describe.verdict(v, version) for v in result.checks)
             return
         if isinstance(result, build.Refused):
-            yield from (describe.verdict(v) for v in result.checks)
+            yield from (describe.verdict(v, version) for v in result.checks)
             failed = next(v for v in result.checks if not v.passed and v.severity == "blocking")
             raise PermanentFailure(
                 f"the check {failed.check} failed: {failed.evidence}",
@@ -73,7 +74,9 @@ def artifact(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platf
                 kept="Nothing was published; the previous latest stays",
                 remedy="Fix the declaration or tell the publisher, then materialize again",
             )
-    yield dg.MaterializeResult(metadata=describe.build(result), check_results=[describe.verdict(v) for v in result.checks])
+    yield dg.MaterializeResult(
+        metadata=describe.build(result), check_results=[describe.verdict(v, version) for v in result.checks]
+    )
 
 
 @_asset("build", {"json"}, deps=[artifact])
@@ -132,7 +135,7 @@ def catalog(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platfo
     """The one STAC GeoParquet catalog with this version's row: checksums, DOI, copies, torrent."""
     with failures_for_people(context):
         published = publication.publish_catalog(platform)
-    return dg.MaterializeResult(metadata=describe.published(published))
+    return dg.MaterializeResult(metadata=describe.published(published, platform.portal.store.url(CATALOG_KEY)))
 
 
 ASSETS = [

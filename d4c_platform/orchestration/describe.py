@@ -13,7 +13,7 @@ Metadata = Mapping[str, dg.MetadataValue]
 
 
 def release(r: Release) -> Metadata:
-    files = [{"file": f.name, "bytes": f.bytes, "sha256": f.sha256, "from": f.url, "archived as": f.key} for f in r.files]
+    files = [{"file": f.name, "bytes": f.bytes, "from": f.url, "sha256": f.sha256} for f in r.files]
     return {
         "dataset": dg.MetadataValue.text(r.dataset_id),
         "released at": dg.MetadataValue.timestamp(r.released_at),
@@ -37,7 +37,7 @@ def build(b: Build) -> Metadata:
         "sha256": dg.MetadataValue.text(a.digests.sha256),
         "logical hash": dg.MetadataValue.text(a.logical_hash),
         "kept, never hidden": _table([{"what": k, "count": v} for k, v in sorted(a.counts.items())]),
-        "changelog": changelog(b.changes),
+        "changelog": changelog(b.changes, a.rows),
         **where(a),
     }
 
@@ -55,18 +55,21 @@ def where(a: Artifact) -> Metadata:
     }
 
 
-def changelog(c: Changes) -> dg.MetadataValue:
-    rows = [
-        {"change": "compared with", "figure": c.predecessor or "nothing: the first version"},
-        {"change": "least bump", "figure": c.least_bump},
-        {"change": "rows added", "figure": str(c.rows_added)},
-        {"change": "rows removed", "figure": str(c.rows_removed)},
-        {"change": "rows changed", "figure": str(c.rows_changed)},
-        {"change": "columns added", "figure": ", ".join(c.columns_added) or "none"},
-        {"change": "columns removed", "figure": ", ".join(c.columns_removed) or "none"},
-        {"change": "columns retyped", "figure": ", ".join(c.columns_retyped) or "none"},
-    ]
-    return _table(rows)
+def changelog(c: Changes, rows: int) -> dg.MetadataValue:
+    if c.predecessor is None:
+        return dg.MetadataValue.text(f"the first version, {rows:,} rows")
+    return _table(
+        [
+            {"change": "compared with", "figure": c.predecessor},
+            {"change": "least bump", "figure": c.least_bump},
+            {"change": "rows added", "figure": f"{c.rows_added:,}"},
+            {"change": "rows removed", "figure": f"{c.rows_removed:,}"},
+            {"change": "rows changed", "figure": f"{c.rows_changed:,}"},
+            {"change": "columns added", "figure": ", ".join(c.columns_added) or "none"},
+            {"change": "columns removed", "figure": ", ".join(c.columns_removed) or "none"},
+            {"change": "columns retyped", "figure": ", ".join(c.columns_retyped) or "none"},
+        ]
+    )
 
 
 def manifest(m: Manifest) -> Metadata:
@@ -79,19 +82,14 @@ def manifest(m: Manifest) -> Metadata:
 
 
 def copies(c: Copies) -> Metadata:
-    rows = [
-        {
-            "artifact": x.role,
-            "url": x.url,
-            "bytes": x.bytes,
-            "sha256": x.sha256,
-            "verified by": x.verified,
-            "state": x.state.value,
-        }
-        for x in c.copies
-    ]
-    first = c.copies[0]
-    return {"copies": _table(rows), "url": dg.MetadataValue.url(first.url), "sha256": dg.MetadataValue.text(first.sha256)}
+    # Addresses and digests have rows of their own: a wide table is cut off where the state would stand.
+    found: dict[str, dg.MetadataValue] = {}
+    for x in c.copies:
+        suffix = "" if len(c.copies) == 1 else f" ({x.role})"
+        found[f"url{suffix}"] = dg.MetadataValue.url(x.url)
+        found[f"sha256{suffix}"] = dg.MetadataValue.text(x.sha256)
+    rows = [{"artifact": x.role, "state": x.state.value, "verified by": x.verified, "bytes": x.bytes} for x in c.copies]
+    return {"copies": _table(rows), **found}
 
 
 def preview(url: str) -> Metadata:
@@ -103,17 +101,18 @@ def doi(d: Doi) -> Metadata:
     return {
         "DOI": dg.MetadataValue.url(f"https://doi.org/{d.doi}"),
         "record": dg.MetadataValue.url(d.url),
-        "concept DOI": dg.MetadataValue.text(d.concept_doi or ""),
+        **({"concept DOI": dg.MetadataValue.url(f"https://doi.org/{d.concept_doi}")} if d.concept_doi else {}),
     }
 
 
 def torrents(t: Torrents) -> Metadata:
     first = t.torrents[0]
     return {
-        "magnet": dg.MetadataValue.url(first.magnet),
         "info-hash": dg.MetadataValue.text(first.info_hash),
         "torrent": dg.MetadataValue.url(first.url),
         "web seeds": _table([{"url": url} for url in first.web_seeds]),
+        "left out": _table([{"url": url, "why": why} for url, why in first.left_out.items()]),
+        "magnet": dg.MetadataValue.url(first.magnet),
     }
 
 
@@ -124,15 +123,18 @@ def item(i: Item) -> Metadata:
     }
 
 
-def published(p: Published) -> Metadata:
+def published(p: Published, url: str) -> Metadata:
     return {
+        "url": dg.MetadataValue.url(url),
         "dagster/row_count": dg.MetadataValue.int(p.rows),
         "sha256": dg.MetadataValue.text(p.sha256),
     }
 
 
-def verdict(v: Verdict) -> dg.AssetCheckResult:
+def verdict(v: Verdict, version_id: str) -> dg.AssetCheckResult:
+    # Checks have no partition yet in this Dagster: without the version here nobody could tell whose verdict it is.
     return dg.AssetCheckResult(
+        metadata={"version": version_id},
         check_name=v.check,
         passed=v.passed,
         severity=dg.AssetCheckSeverity.ERROR if v.severity == "blocking" else dg.AssetCheckSeverity.WARN,

@@ -109,4 +109,6 @@ def _partitions(
 
 def _request(missing: Missing) -> dg.RunRequest:
     # No run key: a key is remembered for ever, and the same stretch may be due again after a failure.
-    return dg.RunRequest(job_name=missing.stretch.value, partition_key=missing.version_id)
+    # The short tag is for people: partition keys of one publisher begin alike and are cut where they differ.
+    short = "_".join(missing.version_id.split("_")[3:])
+    return dg.RunRequest(job_name=missing.stretch.value, partition_key=missing.version_id, tags={"d4c/version": short})

@@ -4,24 +4,31 @@ Each file is streamed to local disk and checked (receipt), the publisher is aske
 only then is the file stored under `raw/`. Its provenance is written after it, so a file with provenance is complete: a
 killed run goes on with the next file. The release's record comes last and is written once.
 
+A publisher may repair a file under the same release. Asked for *again*, the present files are fetched, and those that differ
+are stored in a folder of their own beside the first one (`raw/<dataset-id>/<release-key>.2/`); the record names them from then
+on. Nothing is overwritten, and once something was built from the release its record stays.
+
 A release's content hash leaves out documents that change with every release (a table's metadata tells its release time), so
 that equal content is recognised under a new release time.
 
-Not here: whether a file is sound (receipt, zipfiles), what is in it (transforms).
+Not here: what is known of the release already (recorded), whether a file is sound (receipt, zipfiles), what is in it
+(transforms).
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from d4c_platform.model.dataset import Dataset
-from d4c_platform.model.errors import D4CError, PermanentFailure
+from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, RawFile, Release
 from d4c_platform.sources import zipfiles
-from d4c_platform.sources.detection import AGAIN_KEY, AGAIN_VERSION, release_key
+from d4c_platform.sources.detection import AGAIN_KEY, release_key
 from d4c_platform.sources.receipt import KEPT, Receipt, receive
-from d4c_platform.sources.source import Expect, Source, SourceUrl
+from d4c_platform.sources.recorded import archived, free_folder, is_followed, record, refuse_unless_open, replace
+from d4c_platform.sources.source import Expect, OtherState, Source, SourceUrl
 from d4c_platform.storage import proof
 from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.store import IMMUTABLE, Conflict, NoObject
@@ -29,6 +36,8 @@ from d4c_platform.web import HttpRefusal, Web
 
 WHERE = "raw"
 PROVENANCE = ".provenance.json"
+FETCHED_AGAIN = "fetched_again"
+"""In a release's hint: the folder of the files that were fetched again, after the publisher repaired them."""
 ABSENT = "absent."
 """Before the name of an optional file in a release's hint: why the publisher does not offer it."""
 
@@ -36,8 +45,21 @@ GONE = frozenset({404, 410})  # of an optional file: it is not offered. A 5xx sa
 MEDIA_TYPE = {Expect.ZIP: "application/zip", Expect.JSON: "application/json", Expect.ANY: "application/octet-stream"}
 
 
-def archive(candidate: Candidate, dataset: Dataset, source: Source, web: Web, portal: Portal, workdir: Path) -> Release:
+def archive(
+    candidate: Candidate,
+    dataset: Dataset,
+    source: Source,
+    web: Web,
+    portal: Portal,
+    workdir: Path,
+    *,
+    again: bool = False,
+) -> Release:
     """Fetch the release's files and keep them under `raw/`; a release that is archived already is returned as recorded.
+
+    Args:
+        again: fetch the publisher's present files although the release is archived, and record those that differ in place of
+            the archived ones; when none differs the release is returned as recorded. Only while nothing was built from it.
 
     Raises:
         Superseded: the publisher replaced the release before it was archived.
@@ -45,9 +67,26 @@ def archive(candidate: Candidate, dataset: Dataset, source: Source, web: Web, po
         TransientFailure: the publisher could not serve it now.
     """
     try:
-        return _archived(candidate, portal) or _archive(candidate, dataset, source, web, portal, workdir)
+        recorded = archived(candidate, portal)
+        if recorded is not None and not again:
+            return recorded
+        folder = release_key(candidate)
+        if again:
+            refuse_unless_open(candidate.version_id, portal)
+            folder = free_folder(dataset.id, folder, portal)
+        return _Archiving(candidate, dataset, source, web, portal, workdir, folder, recorded).run()
     except D4CError as error:
         error.about(dataset=dataset.id, version=candidate.version_id, kept=KEPT)
+        if isinstance(error, OtherState) and not is_followed(candidate, portal):
+            raise TransientFailure(
+                "the file changed between noticing and fetching, or servers behind one name disagree; it is looked at again",
+                where=error.where,
+                dataset=error.dataset,
+                version=error.version,
+                file=error.file,
+                kept=error.kept,
+                remedy="It is tried again on the next run; if the publisher went back to an earlier file, withdraw it",
+            ) from error
         raise
 
 
@@ -76,72 +115,79 @@ def changed_nothing(release: Release, predecessor: Release) -> bool:
     return release.content_sha256 == predecessor.content_sha256 and AGAIN_KEY not in release.hint
 
 
-def _archived(candidate: Candidate, portal: Portal) -> Release | None:
-    """The release as it is recorded under this version, or, noticed again under a new version, under its first one."""
-    recorded = portal.records.read(Release, candidate.version_id)
-    before = candidate.hint.get(AGAIN_VERSION)
-    if recorded is not None or before is None:
-        return recorded
-    first = portal.records.read(Release, before)
-    if first is None:
-        return None
-    hint = {**first.hint, **candidate.hint}
-    update = {"version_id": candidate.version_id, "key": candidate.key, "noticed_at": candidate.noticed_at, "hint": hint}
-    return _record(first.model_copy(update=update), portal)
+@dataclass(frozen=True, slots=True)
+class _Archiving:
+    """One archive of one release.
 
+    Attributes:
+        folder: under `raw/<dataset-id>/`.
+        before: the release as it is recorded, when it is fetched again.
+    """
 
-def _archive(candidate: Candidate, dataset: Dataset, source: Source, web: Web, portal: Portal, workdir: Path) -> Release:
-    workdir.mkdir(parents=True, exist_ok=True)
-    files: list[RawFile] = []
-    content: dict[str, str] = {}
-    absent: dict[str, str] = {}
-    for file in source.files(dataset, candidate):
-        key = portal.raw_key(dataset.id, release_key(candidate), file.name)
-        raw = _with_provenance(key, portal)
-        if raw is None and file.absent:
-            absent[ABSENT + file.name] = file.absent
-            continue
+    candidate: Candidate
+    dataset: Dataset
+    source: Source
+    web: Web
+    portal: Portal
+    workdir: Path
+    folder: str
+    before: Release | None
+
+    def run(self) -> Release:
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        files: list[RawFile] = []
+        content: dict[str, str] = {}
+        absent: dict[str, str] = {}
+        for file in self.source.files(self.dataset, self.candidate):
+            key = self.portal.raw_key(self.dataset.id, self.folder, file.name)
+            raw = _with_provenance(key, self.portal)
+            if raw is None and file.absent:
+                absent[ABSENT + file.name] = file.absent
+                continue
+            try:
+                raw = raw or self._receive_and_store(file, key)
+            except HttpRefusal as refusal:
+                if not (file.optional and refusal.status in GONE):
+                    raise
+                absent[ABSENT + file.name] = refusal.what
+                continue
+            files.append(raw)
+            if file.in_content:
+                content[file.name] = raw.content_sha256
+        if self.before is not None and self.before.files == tuple(files):
+            return self.before
+        return self._record(tuple(files), _content_sha256(content), absent)
+
+    def _record(self, files: tuple[RawFile, ...], content_sha256: str, absent: dict[str, str]) -> Release:
+        candidate = self.candidate
+        again = {FETCHED_AGAIN: self.folder} if self.before is not None else {}
+        release = Release(
+            version_id=candidate.version_id,
+            dataset_id=self.dataset.id,
+            key=candidate.key,
+            vintage=candidate.vintage,
+            released_at=candidate.released_at,
+            noticed_at=candidate.noticed_at,
+            hint={**candidate.hint, **absent, **again},
+            content_sha256=content_sha256,
+            files=files,
+        )
+        return record(release, self.portal) if self.before is None else replace(self.before, release, self.portal)
+
+    def _receive_and_store(self, file: SourceUrl, key: str) -> RawFile:
+        path = self.workdir / file.name
         try:
-            raw = raw or _receive_and_store(file, key, candidate, dataset, source, web, portal, workdir / file.name)
-        except HttpRefusal as refusal:
-            if not (file.optional and refusal.status in GONE):
-                raise
-            absent[ABSENT + file.name] = refusal.what
-            continue
-        files.append(raw)
-        if file.in_content:
-            content[file.name] = raw.content_sha256
-    release = Release(
-        version_id=candidate.version_id,
-        dataset_id=dataset.id,
-        key=candidate.key,
-        vintage=candidate.vintage,
-        released_at=candidate.released_at,
-        noticed_at=candidate.noticed_at,
-        hint={**candidate.hint, **absent},
-        content_sha256=_content_sha256(content),
-        files=tuple(files),
-    )
-    return _record(release, portal)
+            receipt = receive(self.web, file, path)
+            if file.answer is None:
+                self.source.confirm(self.dataset, self.candidate)
+            return self._as_recorded(file, receipt) or _store(file, key, receipt, self.portal)
+        finally:
+            path.unlink(missing_ok=True)
 
-
-def _receive_and_store(
-    file: SourceUrl,
-    key: str,
-    candidate: Candidate,
-    dataset: Dataset,
-    source: Source,
-    web: Web,
-    portal: Portal,
-    path: Path,
-) -> RawFile:
-    try:
-        receipt = receive(web, file, path)
-        if file.answer is None:
-            source.confirm(dataset, candidate)
-        return _store(file, key, receipt, portal)
-    finally:
-        path.unlink(missing_ok=True)
+    def _as_recorded(self, file: SourceUrl, receipt: Receipt) -> RawFile | None:
+        """The file as it is recorded already, when it was fetched again and is still the same."""
+        recorded = self.before.files if self.before is not None else ()
+        return next((f for f in recorded if (f.name, f.content_sha256) == (file.name, receipt.content_sha256)), None)
 
 
 def _store(file: SourceUrl, key: str, receipt: Receipt, portal: Portal) -> RawFile:
@@ -203,17 +249,6 @@ def _with_provenance(key: str, portal: Portal) -> RawFile | None:
         return RawFile.model_validate_json(portal.store.read(key + PROVENANCE))
     except NoObject:
         return None
-
-
-def _record(release: Release, portal: Portal) -> Release:
-    try:
-        portal.records.write(release)
-    except Conflict:
-        recorded = portal.records.read(Release, release.version_id)
-        if recorded is None or recorded.content_sha256 != release.content_sha256:
-            raise
-        return recorded  # a run beside this one archived the same content a moment earlier
-    return release
 
 
 def _content_sha256(content: dict[str, str]) -> str:

@@ -6,18 +6,21 @@ enters the ledger. Two releases can then never share an id, a sweep that was kil
 nothing has to be locked. (Choosing an id from a listing alone was rejected: two sweeps that list at the same moment choose
 the same one.)
 
-Keys are never reused: what was withdrawn still counts.
+Keys and ids are never reused: what was withdrawn still counts. A release that was withdrawn before it was archived and that
+the publisher puts back is a new entry of its own (`<key>.again2`) with an id of its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from d4c_platform import naming
 from d4c_platform.model.dataset import Dataset, FixedVintage
-from d4c_platform.model.records import Candidate
+from d4c_platform.model.records import Candidate, Copies, Release, Withdrawal
 from d4c_platform.naming import SemVer
 from d4c_platform.sources.source import Noticed, Source, eastern_date
 from d4c_platform.storage.records import Records
@@ -25,7 +28,10 @@ from d4c_platform.storage.store import NO_CACHE, Conflict
 
 CLAIMS = "claims/"
 AGAIN_KEY, AGAIN_VERSION = "again_of", "again_of_version"
-"""Hints of a release that is published again under a newly declared version: its key, and its version id before."""
+"""Hints of a release that is published again under a newly declared version: its key, and the version ids that the new one
+replaces, separated by commas (ids that were public when it was noticed are not among them)."""
+
+MOST_RETURNS = 9  # of one release that never gets archived: a server that flaps must not fill the ledger
 
 DATE_FORMAT = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
 
@@ -33,19 +39,39 @@ DATE_FORMAT = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
 def detect(dataset: Dataset, source: Source, records: Records, now: datetime) -> list[Candidate]:
     """Look at a dataset's source and enter what is new into the ledger; returns the new entries, oldest first.
 
-    A release that was published, or refused for too small a version number, is noticed *again* when the declaration now
-    asks for a higher version of the same vintage.
+    A release is noticed *again* when the declaration now asks for a higher version of its vintage: every one that waits for
+    publication, because its number may be why, and the newest one of all, published or not.
     """
     seen = list(records.candidates(dataset.id))
     since = max((c.released_at for c in seen), default=None)
-    known = {c.key for c in seen}
-    noticed = [n for n in source.detect(dataset, since, seen, now) if n.key not in known]
+    noticed = [n for told in source.detect(dataset, since, seen, now) if (n := _unknown(told, seen, records)) is not None]
+    # Before the new releases: within a vintage the older release must get the lower number.
+    found = [_renew(dataset, waiting, seen, records, now) for waiting in _waiting(dataset, seen, records)]
     in_order = sorted(noticed, key=lambda n: (n.released_at, n.key))
-    found = [_enter(dataset, n, _vintage(dataset, n.vintage_time), records, now) for n in in_order]
+    found += [_enter(dataset, n, _vintage(dataset, n.vintage_time), records, now) for n in in_order]
     newest = max([*seen, *found], key=lambda c: naming.order_key(c.version_id), default=None)
     if newest is not None and SemVer.parse(dataset.version) > _semver(newest.version_id):
-        found.append(_enter(dataset, _again(dataset, newest), newest.vintage, records, now))
+        found.append(_renew(dataset, newest, [*seen, *found], records, now))
     return found
+
+
+def replaced_by(candidate: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The version ids that a candidate replaces: all earlier ones of the same release that were not public when it was noticed.
+
+    One of them may have been published since; then it stays what it is.
+
+    Args:
+        candidates: the dataset's ledger.
+    """
+    by_id = {c.version_id: c for c in candidates}
+    replaced: list[str] = []
+    ahead = _again_ids(candidate)
+    while ahead:
+        version_id = ahead.pop(0)
+        if version_id in by_id and version_id not in replaced:
+            replaced.append(version_id)
+            ahead += _again_ids(by_id[version_id])
+    return tuple(sorted(replaced, key=naming.order_key))
 
 
 def release_key(candidate: Candidate) -> str:
@@ -125,9 +151,59 @@ def _owner(claim: str, records: Records) -> str:
     return str(json.loads(records.store.read(claim))["key"])
 
 
-def _again(dataset: Dataset, newest: Candidate) -> Noticed:
-    """The newest release once more, under the version that is declared now."""
-    before = newest.hint.get(AGAIN_VERSION, newest.version_id)
-    hint = {**newest.hint, AGAIN_KEY: release_key(newest), AGAIN_VERSION: before}
-    key = f"{release_key(newest)}.v{dataset.version}"
-    return Noticed(key, newest.released_at, eastern_date(newest.released_at), hint)
+def _unknown(told: Noticed, seen: Sequence[Candidate], records: Records) -> Noticed | None:
+    """What was noticed, if it is new; with a key of its own when it was withdrawn unarchived and is served again."""
+    known = next((c for c in seen if c.key == told.key), None)
+    if known is None:
+        return told
+    if records.read(Withdrawal, known.version_id) is None or records.read(Release, known.version_id) is not None:
+        return None
+    first, times = _returns(known.key)
+    return replace(told, key=f"{first}.again{times + 1}") if times < MOST_RETURNS else None
+
+
+def _returns(key: str) -> tuple[str, int]:
+    """The key a release was first noticed under, and how many times it has been noticed up to this key."""
+    returned = re.fullmatch(r"(.+)\.again(\d+)", key)
+    return (returned[1], int(returned[2])) if returned else (key, 1)
+
+
+def _waiting(dataset: Dataset, seen: Sequence[Candidate], records: Records) -> list[Candidate]:
+    """The releases after the last published version that wait under a number below the declared one, oldest first."""
+    declared = SemVer.parse(dataset.version)
+    if all(_semver(c.version_id) >= declared for c in seen):
+        return []
+    waiting: list[Candidate] = []
+    newer: list[Candidate] = []
+    for candidate in sorted(seen, key=lambda c: naming.order_key(c.version_id), reverse=True):
+        withdrawn = records.read(Withdrawal, candidate.version_id) is not None
+        if not withdrawn and _is_public(candidate.version_id, records):
+            break
+        latest_of_its_release = all(release_key(n) != release_key(candidate) for n in newer)
+        # A renewal behind a later release of the vintage would make older data the newer version.
+        too_late = any(n.vintage == candidate.vintage and _semver(n.version_id) >= declared for n in newer)
+        if latest_of_its_release and not withdrawn and not too_late and _semver(candidate.version_id) < declared:
+            waiting.append(candidate)
+        newer.append(candidate)
+    return waiting[::-1]
+
+
+def _is_public(version_id: str, records: Records) -> bool:
+    return records.read(Copies, version_id, place="portal") is not None
+
+
+def _again_ids(candidate: Candidate) -> list[str]:
+    return [version_id for version_id in candidate.hint.get(AGAIN_VERSION, "").split(",") if version_id]
+
+
+def _renew(dataset: Dataset, release: Candidate, ledger: Iterable[Candidate], records: Records, now: datetime) -> Candidate:
+    """Enter a release once more, under the version that is declared now."""
+    replaced = [
+        c.version_id
+        for c in sorted(ledger, key=lambda c: naming.order_key(c.version_id))
+        if release_key(c) == release_key(release) and not _is_public(c.version_id, records)
+    ]
+    hint = {**release.hint, AGAIN_KEY: release_key(release), AGAIN_VERSION: ",".join(replaced)}
+    key = f"{release_key(release)}.v{dataset.version}"
+    noticed = Noticed(key, release.released_at, eastern_date(release.released_at), hint)
+    return _enter(dataset, noticed, release.vintage, records, now)

@@ -16,11 +16,12 @@ import httpx
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.sources import zipfiles
-from d4c_platform.sources.source import Answer, Expect, SourceUrl, Superseded
+from d4c_platform.sources.hops import refuse_astray
+from d4c_platform.sources.source import Answer, Expect, OtherState, SourceUrl
 from d4c_platform.web import HttpTrouble, Web, without_query
 
 WHERE = "receipt"
-BODY_ATTEMPTS = 3  # of a body that breaks off; opening it is retried by `Web` itself
+BODY_ATTEMPTS = 3  # of a body that breaks off or is another server's; opening it is retried by `Web` itself
 CHUNK_BYTES = 1 << 20
 PEEK_BYTES = 512
 KEPT_HEADERS = (
@@ -64,15 +65,15 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
     """Fetch a file to `path` and check it.
 
     Raises:
-        PermanentFailure: what arrived is not the file.
-        Superseded: it is another state of the file than the one that was noticed.
+        PermanentFailure: what arrived is not the file, or the way to it leads where it must not.
+        OtherState: it is another state of the file than the one that was noticed.
         TransientFailure: the server or the line failed on every attempt.
         HttpRefusal: the server said no.
     """
     arrived = _written(file.answer, path) if file.answer is not None else _downloaded(web, file, path)
     _check_start(file, path, arrived)
     if file.sha256 is not None and file.sha256 != arrived.sha256:
-        raise Superseded(
+        raise OtherState(
             "the publisher has replaced the file since this release was noticed",
             where=WHERE,
             file=without_query(file.url),
@@ -106,7 +107,13 @@ def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
     for attempt in range(1, BODY_ATTEMPTS + 1):
         try:
             with web.stream(file.url, where=WHERE) as response:
+                refuse_astray(web, file.url, response, where=WHERE, kept=KEPT)
+                if file.accept is not None:
+                    file.accept(response.headers)
                 return _streamed(response, path, file)
+        except OtherState:
+            if attempt == BODY_ATTEMPTS:  # the next answer may come from another server behind the same name
+                raise
         except HttpTrouble as trouble:
             # An answered status was retried by `Web` already; what is left is a body that broke off.
             if trouble.status is not None or attempt == BODY_ATTEMPTS:

@@ -48,6 +48,14 @@ class Superseded(PermanentFailure):
     """
 
 
+class OtherState(Superseded):
+    """What is served is not the state that was noticed, and nothing says which of the two is newer.
+
+    The publisher may have replaced the file, or two servers behind one name disagree. The ledger decides (archive): the
+    release is superseded only when a newer one has been noticed.
+    """
+
+
 class Expect(StrEnum):
     """What a file has to be when it arrives."""
 
@@ -94,6 +102,8 @@ class SourceUrl:
         in_content: whether it counts when two releases are compared; a document that tells the release time does not.
         sha256: what its bytes must be, when the release was noticed by them.
         answer: the document itself, when it is no file to be fetched.
+        accept: asked with the headers of each answer before its body is read; raises `OtherState` when they belong to
+            another state of the file. It costs no request of its own, and it speaks of these very bytes.
         absent: why there is nothing to fetch, when the publisher has already said so of an optional file.
     """
 
@@ -104,6 +114,7 @@ class SourceUrl:
     in_content: bool = True
     sha256: str | None = None
     answer: Answer | None = None
+    accept: Callable[[Mapping[str, str]], None] | None = None
     absent: str = ""
 
 
@@ -116,12 +127,15 @@ class SourceSettings:
         catch_up_days: most days of the changed-cube list to walk before asking each table itself.
         statcan_lock: whether nothing is fetched while Statistics Canada rebuilds its files (00:00 to 08:30 Eastern). None:
             only at the real service, because a stand-in has a clock of its own.
+        remember: whether what cannot have changed is kept from sweep to sweep in this process. None: only at the real
+            service, because a stand-in's past can change.
         clock: the time in UTC.
     """
 
     wds: str = WDS
     catch_up_days: int = 31
     statcan_lock: bool | None = None
+    remember: bool | None = None
     clock: Callable[[], datetime] = field(default=utc_now)
 
 
@@ -140,7 +154,8 @@ class Source(Protocol):
     ) -> list[Noticed]:
         """Releases that are out and not among the seen ones, oldest first.
 
-        Only what can still be fetched: a publisher that keeps one state serves one release.
+        Only what can still be fetched: a publisher that keeps one state serves one release. A release under the key of a
+        seen one says that the publisher put that one back; detection decides whether it counts.
 
         Args:
             since: when to look from; None for a dataset that was never seen.

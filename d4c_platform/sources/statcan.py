@@ -4,6 +4,9 @@ The service says which tables a day released (one list for all tables, read once
 each. Zips are rebuilt overnight, hours before the release they belong to is out: what is fetched between 00:00 and 08:30 may
 be tomorrow's data under yesterday's name, so nothing is.
 
+A sweep comes every few minutes, and days that are over do not change: what they released is remembered from sweep to sweep,
+and a table that released nothing for a month is asked for its state once an hour (memory).
+
 Not here: the service's protocol (wds), what is in a zip (transforms), whether its content changed (archive).
 """
 
@@ -16,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 from d4c_platform.model.dataset import Dataset, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.sources.memory import SHARED, Memory
 from d4c_platform.sources.source import (
     EASTERN,
     Answer,
@@ -31,6 +35,7 @@ from d4c_platform.sources.wds import (
     INVALID_DATE,
     WHERE,
     ChangedCube,
+    ChangedCubeList,
     Failed,
     NotYet,
     StatCan,
@@ -47,10 +52,14 @@ ZIP_LANGUAGE = {"en": "eng", "fr": "fra"}
 
 
 class ChangedCubes:
-    """Whole days of the changed-cube list, each asked for once, however many tables want to know."""
+    """Whole days of the changed-cube list, each asked for once, however many tables want to know.
 
-    def __init__(self, statcan: StatCan) -> None:
-        self._statcan = statcan
+    Args:
+        memory: where days that are over are kept for the next sweep, when they may be.
+    """
+
+    def __init__(self, statcan: StatCan, memory: Memory | None = None) -> None:
+        self._statcan, self._memory = statcan, memory
         self._days: dict[date, dict[str, list[datetime]]] = {}
 
     def released(self, product_id: str, first: date, today: date) -> list[datetime]:
@@ -60,15 +69,21 @@ class ChangedCubes:
 
     def _on(self, day: date, today: date) -> dict[str, list[datetime]]:
         if day not in self._days:
-            released: dict[str, list[datetime]] = {}
-            for cube in self._cubes(day, today):
-                released.setdefault(cube.product_id, []).append(cube.released_at)
-            self._days[day] = released
+            over = self._memory if day < today else None
+            known = over.day(self._statcan.base, day) if over is not None else None
+            if known is None:
+                listed = self._listed(day, today)
+                known = {}
+                for cube in listed.cubes:
+                    known.setdefault(cube.product_id, []).append(cube.released_at)
+                if over is not None and listed.complete:
+                    over.keep_day(self._statcan.base, day, known)
+            self._days[day] = known
         return self._days[day]
 
-    def _cubes(self, day: date, today: date) -> list[ChangedCube]:
+    def _listed(self, day: date, today: date) -> ChangedCubeList:
         try:
-            return self._statcan.changed_cubes(day)
+            return self._statcan.changed_cube_list(day)
         except (NotYet, Failed, HttpRefusal) as error:
             not_yet = (
                 isinstance(error, NotYet)
@@ -76,7 +91,7 @@ class ChangedCubes:
                 or (isinstance(error, HttpRefusal) and error.status == 404)
             )
             if day == today and not_yet:  # before 08:30 the service may not know the day yet; a past day has to be there
-                return []
+                return ChangedCubeList([], complete=False)
             raise
 
 
@@ -88,10 +103,11 @@ class StatCanTables:
     def __init__(self, web: Web, settings: SourceSettings | None = None) -> None:
         settings = settings or SourceSettings()
         self._statcan = StatCan(web, settings.wds)
-        self._changed = ChangedCubes(self._statcan)
         self._catch_up_days, self._clock = settings.catch_up_days, settings.clock
         real = web.route(settings.wds) == settings.wds
         self._lock = real if settings.statcan_lock is None else settings.statcan_lock
+        self._memory = SHARED if (real if settings.remember is None else settings.remember) else None
+        self._changed = ChangedCubes(self._statcan, self._memory)
 
     @classmethod
     def open(cls, web: Web, settings: SourceSettings) -> Self:
@@ -104,7 +120,7 @@ class StatCanTables:
         product_id, today = _declared(dataset).product_id, eastern_date(now)
         first = eastern_date(since) if isinstance(since, datetime) else since
         if first is None or (today - first).days > self._catch_up_days:
-            signal, released = "getCubeMetadata", [_release_time(self._statcan.metadata(product_id))]
+            signal, released = "getCubeMetadata", [self._current(product_id, now)]
         else:
             signal, released = "getChangedCubeList", [*self._changed.released(product_id, first, today)]
         newest_seen = max((c.released_at for c in seen), default=datetime.min.replace(tzinfo=UTC))
@@ -116,6 +132,18 @@ class StatCanTables:
         if superseded:
             hint["superseded"] = ",".join(utc_key(moment) for moment in superseded)
         return [Noticed(utc_key(newest), newest, eastern_date(newest), hint)]
+
+    def _current(self, product_id: str, now: datetime) -> datetime | None:
+        """The table's release time; at most an hour old when it may be remembered."""
+        base = self._statcan.base
+        known = self._memory.state(base, product_id, now) if self._memory is not None else None
+        if known is not None:
+            return known
+        current = _release_time(self._statcan.metadata(product_id))
+        # A release that is announced and not out yet is asked for again.
+        if self._memory is not None and current is not None and current <= now:
+            self._memory.keep_state(base, product_id, now, current)
+        return current
 
     def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
         """The zip of each declared language, and the metadata object."""

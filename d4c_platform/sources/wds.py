@@ -40,6 +40,18 @@ class ChangedCube:
     released_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedCubeList:
+    """What a day released.
+
+    Attributes:
+        complete: whether every entry could be read; the others are left out and have to be asked for again.
+    """
+
+    cubes: list[ChangedCube]
+    complete: bool
+
+
 class NotYet(TransientFailure):
     """Asked before the day's release is out."""
 
@@ -58,21 +70,33 @@ class StatCan:
     def __init__(self, web: Web, wds: str = WDS) -> None:
         self._web, self._wds = web, wds.rstrip("/")
 
+    @property
+    def base(self) -> str:
+        """The URL that is really asked: the service's, or its stand-in's."""
+        return self._web.route(self._wds)
+
     def changed_cubes(self, day: date) -> list[ChangedCube]:
+        """The tables released on a day, as far as they could be read."""
+        return self.changed_cube_list(day).cubes
+
+    def changed_cube_list(self, day: date) -> ChangedCubeList:
         """The tables released on a day; none on weekends and holidays.
 
         An entry that the service itself reports as failed or still being published is left out and logged: its day is
         looked at again, because a day stays open until something of it was seen.
         """
-        path, cubes = f"getChangedCubeList/{day}", []
+        path = f"getChangedCubeList/{day}"
+        cubes: list[ChangedCube] = []
+        complete = True
         for item in _object(_json(self._get(path)), list, file=path):
             listed = item if isinstance(item, dict) else {}
             product_id, released = listed.get("productId"), listed.get("releaseTime")
             if product_id and released and listed.get("responseStatusCode", OK) == OK:
                 cubes.append(ChangedCube(str(product_id), eastern_to_utc(released)))
             else:
+                complete = False
                 log.info("statcan: %s: left out for now: %s", day, item)
-        return cubes
+        return ChangedCubeList(cubes, complete)
 
     def metadata(self, product_id: str) -> dict[str, Any]:
         """The table's metadata object.

@@ -47,7 +47,8 @@ class LocalStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
-        status = files.status(path)
+        with files.explained(key, self.root):
+            status = files.status(path)
         return None if status is None else self._info(key, status)
 
     def open(self, key: str) -> BinaryIO:
@@ -61,7 +62,7 @@ class LocalStore:
                 raise NoObject("there is no object under this key", where=str(self.root), file=key) from error
 
     def read(self, key: str) -> bytes:
-        with self.open(key) as file:
+        with self.open(key) as file, files.explained(key, self.root):
             return file.read()
 
     def put(
@@ -127,9 +128,9 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        if files.status(path) is None:
-            return
         with files.explained(key, self.root):
+            if files.status(path) is None:
+                return
             with self._locked(key):
                 path.unlink(missing_ok=True)
                 (self._sums / key).unlink(missing_ok=True)
@@ -151,6 +152,8 @@ class LocalStore:
             entries = list(os.scandir(folder))
         except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise files.failure(error, base or "/", self.root) from error
         # A folder sorts as `name/`, so that the whole walk is in the order of complete keys, as S3 lists them.
         named = sorted((e.name + ("/" if e.is_dir(follow_symlinks=False) else ""), e) for e in entries)
         for name, entry in ((n, e) for n, e in named if base or e.name != keys.HIDDEN):
@@ -178,6 +181,8 @@ class LocalStore:
                     )
             except (FileNotFoundError, NotADirectoryError):
                 break
+            except OSError as error:
+                raise files.failure(error, key, self.root) from error
         return self.root / key
 
     def _info(self, key: str, status: os.stat_result) -> ObjectInfo:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from d4c_platform.model.errors import D4CError, PermanentFailure
+from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 
 CHUNK = 1024 * 1024
 ALIVE = "alive"  # locked by the store that owns the temporary folder
@@ -138,21 +138,34 @@ def explained(key: str, root: Path) -> Iterator[None]:
     except D4CError:
         raise
     except OSError as error:
-        raise _failure(error, key, root) from error
+        raise failure(error, key, root) from error
 
 
-def _failure(error: OSError, key: str, root: Path) -> PermanentFailure:
-    remedy = "Look at the directory, then run the step again"
+MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+"""Troubles that pass, or that an operator ends without changing what is stored: the same step then succeeds."""
+
+
+def failure(error: OSError, key: str, root: Path, *, kept: str = "The object stays as it was") -> D4CError:
+    """What the system refused, as a sentence."""
+    remedy = "Look at the folder and its disk, then run the step again"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         remedy = "Free space or raise the quota, then run the step again"
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        remedy = "Give this user the right to write there, then run the step again"
+        remedy = "Give this user the right to read and write there, then run the step again"
     elif error.errno in {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}:
         remedy = "A folder store cannot hold both an object and objects below its name: choose another key"
-    return PermanentFailure(
+        if (blocking := _file_in_the_way(root)) is not None:
+            remedy = f"{blocking} is a file: remove it, or let the store lie elsewhere"
+    kind = TransientFailure if error.errno in MACHINES else PermanentFailure
+    return kind(
         f"could not be read or written ({error.strerror})",
         where=str(root),
         file=key,
-        kept="The object stays as it was",
+        kept=kept,
         remedy=remedy,
     )
+
+
+def _file_in_the_way(root: Path) -> Path | None:
+    """What lies where the store's folder or one above it should be."""
+    return next((p for p in (root, *root.parents) if p.exists() and not p.is_dir()), None)

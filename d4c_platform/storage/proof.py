@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.storage.local_files import failure
 from d4c_platform.storage.store import NoObject, ObjectInfo, ObjectStore
 
 CHUNK = 1024 * 1024
@@ -40,7 +41,15 @@ def download(store: ObjectStore, key: str, target: Path, sha256: str) -> None:
     Raises:
         NoObject: there is none.
         PermanentFailure: the object has other bytes.
+        TransientFailure: there is no room for it.
     """
+    try:
+        _download(store, key, target, sha256)
+    except OSError as error:
+        raise failure(error, key, target.parent, kept="Nothing was downloaded") from error
+
+
+def _download(store: ObjectStore, key: str, target: Path, sha256: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     hashed = hashlib.sha256()

@@ -14,6 +14,7 @@ from pathlib import Path
 from d4c_platform.model.dataset import Dataset, ShapefileTransform, StatCanCsvTransform
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
+from d4c_platform.transforms.machine import machine_troubles
 
 __all__ = ["BuiltFile", "artifact_of", "build"]
 
@@ -27,20 +28,26 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
 
     Raises:
         PermanentFailure: the source is not what it should be; names the file, the line where there is one, and a remedy.
+        TransientFailure: the machine has no room or no memory for it.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     try:
-        # Each format's libraries are loaded when it is asked for: GDAL alone costs a second that a table does not need.
-        match dataset.transform:
-            case StatCanCsvTransform():
-                from d4c_platform.transforms.statcan_csv import build as build_table
-
-                return build_table(dataset, version_id, raw, workdir)
-            case ShapefileTransform() as transform:
-                from d4c_platform.transforms.shapefile import build as build_layer
-
-                return build_layer(dataset, transform, version_id, raw, workdir)
+        with machine_troubles():
+            return _built(dataset, version_id, raw, workdir)
     except D4CError as error:
         raise error.about(
             dataset=dataset.id, version=version_id, where="transform", kept="Nothing was published; the previous latest stays"
         ) from error.__cause__
+
+
+def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
+    workdir.mkdir(parents=True, exist_ok=True)
+    # Each format's libraries are loaded when it is asked for: GDAL alone costs a second that a table does not need.
+    match dataset.transform:
+        case StatCanCsvTransform():
+            from d4c_platform.transforms.statcan_csv import build as build_table
+
+            return build_table(dataset, version_id, raw, workdir)
+        case ShapefileTransform() as transform:
+            from d4c_platform.transforms.shapefile import build as build_layer
+
+            return build_layer(dataset, transform, version_id, raw, workdir)

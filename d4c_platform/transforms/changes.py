@@ -2,8 +2,9 @@
 
 The rule is DESIGN's *SemVer of data*. MAJOR: a column removed, renamed or retyped, the key, the unit, the CRS or the kind of
 geometry changed, or more than a fifth of the rows gone. MINOR: columns added, or rows added within one vintage. PATCH:
-values corrected. None: equal logical hash. A new vintage carries its own rows and values – the date says *which data* – so
-there only the shape counts; `least_bump` is then `patch` when the shape is the same, and `allowed` asks for no bump.
+values corrected. None: equal logical hash, and the same key and shape. A new vintage carries its own rows and values – the
+date says *which data* – so there only the shape counts; `least_bump` is then `patch` when the shape is the same, and `allowed`
+asks for no bump.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from d4c_platform.model.records import Changes
 from d4c_platform.naming import SemVer
 from d4c_platform.transforms import logical_hash
 from d4c_platform.transforms.diff import Difference, Shape, difference, shape_of
+from d4c_platform.transforms.machine import machine_troubles
 
 REMOVED_SHARE = 0.2  # of the rows, within one vintage: a correction withdraws some, more is coverage lost
 UNIT_COLUMNS = ("uom_id", "scalar_id")  # a row whose unit changed means something else
@@ -30,12 +32,19 @@ def compare(
     """What changed from the predecessor's artifact to this one; both are only read."""
     if predecessor_id is None or predecessor_path is None:
         return Changes(least_bump="first", evidence=("There is no version before.",))
+    with machine_troubles():
+        return _compared(dataset, version_id, path, predecessor_id, predecessor_path)
+
+
+def _compared(dataset: Dataset, version_id: str, path: Path, predecessor_id: str, predecessor_path: Path) -> Changes:
     new, old = shape_of(path), shape_of(predecessor_path)
     added = tuple(c for c in new.columns if c not in old.columns)
     removed = tuple(c for c in old.columns if c not in new.columns)
     shared = tuple(c for c in new.columns if c in old.columns)
     retyped = tuple(c for c in shared if new.columns[c] != old.columns[c])
-    if not (added or removed or retyped) and new.crs == old.crs and _hash(new, path) == _hash(old, predecessor_path):
+    # Equal values may still mean something else: the key and the kind of geometry are in no value.
+    shape = _shape_findings(dataset, new, old, added, removed, retyped)
+    if not shape and _hash(new, path) == _hash(old, predecessor_path):
         return Changes(
             predecessor=predecessor_id,
             least_bump="none",
@@ -43,10 +52,7 @@ def compare(
         )
     rows = difference(path, predecessor_path, dataset.key, tuple(c for c in shared if c not in retyped))
     same_vintage = vintage_of(version_id) == vintage_of(predecessor_id)
-    found = [
-        *_shape_findings(dataset, new, old, added, removed, retyped),
-        *_row_findings(rows, same_vintage=same_vintage),
-    ]
+    found = [*shape, *_row_findings(rows, same_vintage=same_vintage)]
     return Changes(
         predecessor=predecessor_id,
         least_bump=max((bump for bump, _ in found), key=_ORDER.index, default="patch"),

@@ -18,6 +18,7 @@ from d4c_platform.model.dataset import Column, Dataset
 from d4c_platform.model.records import Artifact, ColumnInfo, Severity, Verdict
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import engine, quoted
+from d4c_platform.transforms.machine import machine_troubles
 
 LEAST_GEOMETRY_SHARE = 0.95  # fewer rows with a shape means that the join or the file is broken, not that some are unlocated
 LEAST_SIZE_SHARE = 0.8  # of the predecessor's rows; below, a person should look
@@ -61,7 +62,8 @@ def check(
             severity = Severity.BLOCKING if blocking else Severity.WARNING
             yield Verdict(check=name, passed=passed, severity=severity, evidence=evidence)
 
-    return tuple(verdicts())
+    with machine_troubles():
+        return tuple(verdicts())
 
 
 def _rows(case: _Case) -> _Finding:

@@ -2,7 +2,7 @@
 
 What is fixed and why: zstd 15 (higher levels gain less than a percent); row groups sized for reading a part over HTTP; page
 index; no pandas metadata; our own facts as sorted JSON in the footer. Batches arrive in any size and are cut into row groups
-of a fixed number of rows, so the bytes do not depend on how the rows travelled.
+of a fixed number of rows (fewer when shapes are large), so the bytes do not depend on how the rows travelled.
 
 Not here: what the columns mean (statcan_columns, shapefile), the `geo` metadata's content (geo).
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +28,7 @@ COMPRESSION, COMPRESSION_LEVEL = "zstd", 15
 SMALL_TABLE_ROWS = 1_000_000
 SMALL_GROUP_ROWS = 20_000  # below a million rows: a bounding box or a series costs a few hundred kilobytes
 LARGE_GROUP_ROWS = 131_072  # above: fewer groups, still under the 150,000 that readers ask for
+GROUP_BYTES = 64 << 20  # of geometry in a group: it is held whole when it is written, and often when it is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +156,37 @@ def _sorting(schema: pa.Schema, names: Sequence[str]) -> list[pq.SortingColumn] 
 
 
 def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int) -> Iterator[pa.Table]:
-    """Tables of exactly `group_rows` rows (the last may be shorter), each column in one contiguous piece."""
+    """Tables of `group_rows` rows (the last may be shorter), each column in one contiguous piece.
+
+    A group ends before the row whose geometry would make it larger than `GROUP_BYTES`: that depends on the rows alone.
+    """
     waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for arrived in batches:
-        batch = arrived
-        while rows + batch.num_rows >= group_rows:
-            take = group_rows - rows
-            yield _table([*waiting, batch.slice(0, take)], schema)
-            batch, waiting, rows = batch.slice(take), [], 0
-        if batch.num_rows:
-            waiting.append(batch)
-            rows += batch.num_rows
+    rows = held = 0
+    for batch in batches:
+        ends = _ends(batch)
+        start = 0
+        while start < batch.num_rows:
+            before = int(ends[start - 1]) if start else 0
+            fitting = int(np.searchsorted(ends, before + GROUP_BYTES - held, side="right")) - start
+            take = min(batch.num_rows - start, group_rows - rows, max(fitting, 0 if rows else 1))
+            if take:
+                waiting.append(batch.slice(start, take))
+                start, rows = start + take, rows + take
+                held += int(ends[start - 1]) - before
+            if not take or rows == group_rows:
+                yield _table(waiting, schema)
+                waiting, rows, held = [], 0, 0
     if rows:
         yield _table(waiting, schema)
+
+
+def _ends(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    """The bytes of binaries (geometry) up to and with each row."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.cumsum(sizes)
 
 
 def _table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

@@ -8,6 +8,7 @@ Not here: maps to explore data with; those are tiles.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.records import Artifact
+from d4c_platform.transforms.machine import machine_troubles
 
 WIDTH = 640  # SVG units; the height follows from the extent
 HEIGHT_LIMITS = (160, 640)
@@ -34,36 +36,37 @@ def preview(dataset: Dataset, artifact: Artifact, path: Path) -> str:
     Args:
         path: the built Parquet file; read only when the artifact has geometry.
     """
-    if artifact.crs is None:
-        shapes: list[BaseGeometry] = [shapely.geometry.shape(dataset.area.geometry)]
-    else:
-        every = max(1, artifact.rows // MOST_SHAPES)
-        shapes = list(_shapes(path, every, tolerance=_extent(path) / WIDTH))
-    return _draw(shapes, dataset.title.en)
+    with machine_troubles():
+        if artifact.crs is None:
+            shapes: list[BaseGeometry] = [shapely.geometry.shape(dataset.area.geometry)]
+        else:
+            with pq.ParquetFile(path) as file:
+                shapes = list(_shapes(file, every=-(-artifact.rows // MOST_SHAPES) or 1, tolerance=_extent(file) / WIDTH))
+        return _draw([s for s in shapes if not s.is_empty], dataset.title.en)
 
 
-def _shapes(path: Path, every: int, tolerance: float) -> Iterator[BaseGeometry]:
+def _shapes(file: pq.ParquetFile, every: int, tolerance: float) -> Iterator[BaseGeometry]:
     row = 0
-    for geometries in _batches(path):
-        chosen = geometries[np.arange(row, row + len(geometries)) % every == 0]
-        row += len(geometries)
+    for wkb in _batches(file):
+        chosen = shapely.from_wkb(wkb[np.arange(row, row + len(wkb)) % every == 0])
+        row += len(wkb)
         for shape in shapely.simplify(chosen, tolerance, preserve_topology=False):
             if shape is not None and not shape.is_empty:
                 yield shape
 
 
-def _extent(path: Path) -> float:
-    bounds = [shapely.total_bounds(g) for g in _batches(path)]
-    if not bounds:
-        return 0.0
-    west, south = np.nanmin(np.array(bounds)[:, :2], axis=0)
-    east, north = np.nanmax(np.array(bounds)[:, 2:], axis=0)
-    return float(max(east - west, north - south))
+def _extent(file: pq.ParquetFile) -> float:
+    """The longer side of all shapes' box, as the file's footer tells it; 0 when there is none."""
+    geo: dict[str, Any] = json.loads((file.metadata.metadata or {}).get(b"geo", b"{}"))
+    box = geo.get("columns", {}).get("geometry", {}).get("bbox")
+    return max(box[2] - box[0], box[3] - box[1]) if box else 0.0
 
 
-def _batches(path: Path) -> Iterator[Any]:
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["geometry"]):
-        yield shapely.from_wkb(batch.column(0).to_numpy(zero_copy_only=False))
+def _batches(file: pq.ParquetFile) -> Iterator[Any]:
+    # Never beyond a row group, whose bytes the writer bounds.
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(BATCH_ROWS, columns=["geometry"], row_groups=[group]):
+            yield batch.column(0).to_numpy(zero_copy_only=False)
 
 
 def _draw(shapes: list[BaseGeometry], title: str) -> str:

@@ -1,7 +1,8 @@
 """A zipped shapefile to GeoParquet 1.1, in bounded memory.
 
-GDAL streams Arrow batches; each is measured as it passes and kept in DuckDB on disk; then one sort along the Hilbert curve
-streams into the writer. No GeoDataFrame holds the layer: pandas would also turn integers with a null into floats.
+GDAL streams Arrow batches; each is measured as it passes, its rows go to DuckDB and its shapes to a file beside it; then one
+sort along the Hilbert curve streams into the writer. Batches are bounded by bytes, not only by rows: one shape may be
+megabytes. No GeoDataFrame holds the layer: pandas would also turn integers with a null into floats.
 
 The geometry stays what the publisher published, in its own CRS: null and invalid shapes are kept and counted. Only when
 single and multiple shapes are mixed, as shapefiles mix them, the single ones become multiple ones of one part.
@@ -12,6 +13,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,13 +32,18 @@ from d4c_platform.transforms import geo, parquet, shapefile_source
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.crs import Recognised
 from d4c_platform.transforms.engine import BATCH_ROWS, engine, quoted
+from d4c_platform.transforms.geometry_file import BATCH_BYTES, GeometryFile, spans
 from d4c_platform.transforms.layer_columns import LayerColumn, columns_of, dguids
 from d4c_platform.transforms.logical_hash import COVERING, LogicalHash, canonical_order, order_by
+from d4c_platform.transforms.machine import PUBLISHERS
 from d4c_platform.transforms.shapefile_source import ShapefileSource
 
-READ_ROWS = 10_000  # features that GDAL hands over at once; a province's coastline makes one feature large
+READ_ROWS = 10_000  # features that GDAL hands over at once, fewer when they are large
 _BOUNDS = tuple(f"__{corner}" for corner in geo.CORNERS)
-_PLACE = "__hilbert"
+_AT, _BYTES, _BEGINS = "__at", "__bytes", "__begins"  # where a row's shape lies in the geometry file
+_WHERE = ((_AT, pa.int64()), (_BYTES, pa.int64()), (_BEGINS, pa.binary()))
+_PLACE, _TIE = "__hilbert", "__tie"
+_BOX = pa.struct([pa.field(corner, pa.float32()) for corner in geo.CORNERS])
 
 
 @dataclass(slots=True)
@@ -69,23 +77,29 @@ def build(
         )
     source = shapefile_source.unpack(zips[0], transform.encoding, workdir)
     seen = Seen()
-    with engine(workdir) as sql:
-        columns = _stage(sql, source, dataset, transform, seen)
-        shutil.rmtree(source.path.parent)  # it is in DuckDB now; the disk is wanted for sorting
+    with (
+        engine(workdir) as sql,
+        GeometryFile(workdir / "shapes.wkb") as read,
+        GeometryFile(workdir / "shapes-multi.wkb") as multiplied,
+    ):
+        columns = _stage(sql, read, source, dataset, transform, seen)
+        shutil.rmtree(source.path.parent)  # it is read; the disk is wanted for sorting
         schema = pa.schema([*(c.column.field for c in columns), pa.field(geo.GEOMETRY, pa.binary())])
         multi = geo.needs_multi(seen.types)
         types = geo.type_names_as_multi(seen.types) if multi else seen.types
-        _place(sql, schema, seen, multi=multi)
+        _place(sql, schema, seen, read, multiplied if multi else None)
+        layer = _Placed(sql, multiplied if multi else read, schema)
         order = canonical_order(dataset.key, schema.names)
+        layer.break_ties()
         written = parquet.write(
             workdir / f"{version_id}.parquet",
             [*(c.column for c in columns), *_geometry_columns()],
-            _in_order(sql, schema, f"{_PLACE}, {order_by(order)}", covering=True),
+            layer.in_order(order, along_hilbert=True),
             expected_rows=seen.rows,
             order=order,
             facts={**parquet.describe(dataset, version_id), "crs": source.recognised.code},
             geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows)),
-            logical_hash=_hash(sql, schema, order, source.recognised),
+            logical_hash=_hash(layer, schema, order, source.recognised),
         )
         return BuiltFile(
             path=workdir / f"{version_id}.parquet",
@@ -101,11 +115,17 @@ def build(
 
 
 def _stage(
-    sql: duckdb.DuckDBPyConnection, source: ShapefileSource, dataset: Dataset, transform: ShapefileTransform, seen: Seen
+    sql: duckdb.DuckDBPyConnection,
+    shapes: GeometryFile,
+    source: ShapefileSource,
+    dataset: Dataset,
+    transform: ShapefileTransform,
+    seen: Seen,
 ) -> tuple[LayerColumn, ...]:
-    """Read the layer once into the table `layer`: attributes, WKB, bounds."""
+    """Read the layer once: attributes and bounds into the table `layer`, WKB into the geometry file."""
+    rows = source.rows_within(BATCH_BYTES, most=READ_ROWS)
     try:
-        with pyogrio.open_arrow(source.path, encoding=source.encoding, batch_size=READ_ROWS, use_pyarrow=True) as (
+        with pyogrio.open_arrow(source.path, encoding=source.encoding, batch_size=rows, use_pyarrow=True) as (
             meta,
             reader,
         ):
@@ -114,17 +134,18 @@ def _stage(
             schema = pa.schema(
                 [
                     *(c.column.field for c in columns),
-                    pa.field(geo.GEOMETRY, pa.binary()),
                     *(pa.field(n, pa.float64()) for n in _BOUNDS),
+                    *(pa.field(n, kind) for n, kind in _WHERE),
                 ]
             ).remove_metadata()
-            batches = (_measured(batch, wkb, columns, schema, transform, source, seen) for batch in reader)
+            batches = (_measured(batch, wkb, columns, schema, shapes, transform, source, seen) for batch in reader)
             _fill(sql, "layer", schema, batches)
     except (
         DataSourceError,
         DataLayerError,
-        pa.ArrowException,
-        duckdb.Error,
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        *PUBLISHERS,
         UnicodeError,
         shapely.errors.ShapelyError,
     ) as error:
@@ -141,6 +162,7 @@ def _measured(
     wkb: str,
     columns: tuple[LayerColumn, ...],
     schema: pa.Schema,
+    shapes: GeometryFile,
     transform: ShapefileTransform,
     source: ShapefileSource,
     seen: Seen,
@@ -165,19 +187,31 @@ def _measured(
         if pa.types.is_string(values.type):
             values.validate(full=True)  # bytes that are not the text they were declared to be
         arrays.append(values.cast(c.column.type))
-    arrays.append(pa.array(geo.to_wkb(geometries), pa.binary()))
     arrays += [pa.array(bounds[:, i], pa.float64()) for i in range(4)]
+    arrays += _kept(shapes, geo.to_wkb(geometries))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _place(sql: duckdb.DuckDBPyConnection, schema: pa.Schema, seen: Seen, *, multi: bool) -> None:
-    """The table `placed`: the layer with its place on the Hilbert curve and its covering box."""
+def _kept(shapes: GeometryFile, geometries: list[bytes | None]) -> list[pa.Array]:
+    return [pa.array(values, kind) for values, (_, kind) in zip(shapes.append(geometries), _WHERE, strict=True)]
+
+
+def _place(
+    sql: duckdb.DuckDBPyConnection, schema: pa.Schema, seen: Seen, shapes: GeometryFile, multiplied: GeometryFile | None
+) -> None:
+    """The table `placed`: the layer with its place on the Hilbert curve and its covering box.
+
+    Args:
+        multiplied: where the shapes go as multiple ones, when they have to be.
+    """
     total = seen.total or (0.0, 0.0, 0.0, 0.0)
-    names = [*schema.names, *_BOUNDS]
+    attributes = schema.names[:-1]
+    names = [*attributes, *_BOUNDS, *(n for n, _ in _WHERE)]
     out = pa.schema(
         [
-            *schema.remove_metadata(),
+            *list(schema.remove_metadata())[:-1],
             *(pa.field(n, pa.float32()) for n in _BOUNDS),
+            *(pa.field(n, kind) for n, kind in _WHERE),
             pa.field(_PLACE, pa.int64()),
         ]
     )
@@ -185,18 +219,71 @@ def _place(sql: duckdb.DuckDBPyConnection, schema: pa.Schema, seen: Seen, *, mul
     def placed() -> Iterator[pa.RecordBatch]:
         selected = ", ".join(map(quoted, names))
         reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY rowid").to_arrow_reader(READ_ROWS)  # noqa: S608
-        for batch in reader:
-            arrays = [batch.column(name) for name in schema.names]
-            if multi:
-                geometries = geo.to_multi(shapely.from_wkb(batch.column(geo.GEOMETRY).to_numpy(zero_copy_only=False)))
-                arrays[-1] = pa.array(geo.to_wkb(geometries), pa.binary())
-            bounds = np.stack([batch.column(n).to_numpy(zero_copy_only=False) for n in _BOUNDS], axis=1)
-            arrays += [pa.array(corner, pa.float32(), from_pandas=True) for corner in geo.outward(bounds).T]
-            arrays.append(pa.array(geo.hilbert(bounds, total), pa.int64()))
-            yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, out, strict=True)], schema=out)
+        for arrived in reader:
+            for start, end in spans(arrived.column(_BYTES).to_pylist()):
+                batch = arrived.slice(start, end - start)
+                arrays = [batch.column(name) for name in attributes]
+                bounds = np.stack([batch.column(n).to_numpy(zero_copy_only=False) for n in _BOUNDS], axis=1)
+                arrays += [pa.array(corner, pa.float32(), from_pandas=True) for corner in geo.outward(bounds).T]
+                if multiplied is None:
+                    arrays += [batch.column(n) for n, _ in _WHERE]
+                else:
+                    single = shapely.from_wkb(np.array(_shapes(shapes, batch), dtype=object))
+                    arrays += _kept(multiplied, geo.to_wkb(geo.to_multi(single)))
+                arrays.append(pa.array(geo.hilbert(bounds, total), pa.int64()))
+                yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, out, strict=True)], schema=out)
 
     _fill(sql, "placed", out, placed())
     sql.execute("DROP TABLE layer")
+
+
+def _shapes(shapes: GeometryFile, batch: pa.RecordBatch) -> list[bytes | None]:
+    where = zip(batch.column(_AT).to_pylist(), batch.column(_BYTES).to_pylist(), strict=True)
+    return [shapes.read(place, size) for place, size in where]
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """The table `placed` and its shapes, to be read in any order."""
+
+    sql: duckdb.DuckDBPyConnection
+    shapes: GeometryFile
+    schema: pa.Schema
+
+    def break_ties(self) -> None:
+        """The table `ties`: rows that differ only behind the beginning of their shape, in the order of the whole shape."""
+        others = ", ".join(map(quoted, (*self.schema.names[:-1], _BEGINS)))
+        tied = self.sql.execute(
+            f"SELECT r, id, {_AT}, {_BYTES} FROM ("  # noqa: S608 - identifiers are quoted
+            f"SELECT rowid AS id, {_AT}, {_BYTES}, dense_rank() OVER (ORDER BY {others}) AS r"
+            f" FROM placed WHERE octet_length({_BEGINS}) < {_BYTES}) QUALIFY count(*) OVER (PARTITION BY r) > 1 ORDER BY r, id"
+        ).fetchall()
+        ids: list[int] = []
+        for _, group in groupby(tied, key=itemgetter(0)):
+            ids += self.shapes.sorted((identity, place, size) for _, identity, place, size in group)
+        ties = pa.table({"id": pa.array(ids, pa.int64()), _TIE: pa.array(range(len(ids)), pa.int64())})  # noqa: F841
+        self.sql.execute("CREATE TABLE ties AS SELECT * FROM ties")
+
+    def in_order(self, order: tuple[str, ...], *, along_hilbert: bool) -> Iterator[pa.RecordBatch]:
+        """The rows in canonical order; along the Hilbert curve they have their covering, too."""
+        attributes = self.schema.names[:-1]
+        by = order_by(_BEGINS if name == geo.GEOMETRY else name for name in order)
+        if geo.GEOMETRY in order:
+            by = by.replace(order_by([_BEGINS]), f"{order_by([_BEGINS])}, {_TIE} ASC NULLS FIRST")
+        chosen = ", ".join([*map(quoted, attributes), _AT, _BYTES])
+        schema = self.schema.remove_metadata()
+        if along_hilbert:
+            by = f"{_PLACE}, {by}"
+            corners = ", ".join(f"'{c}': {quoted(column)}" for c, column in zip(geo.CORNERS, _BOUNDS, strict=True))
+            chosen += f", CASE WHEN {quoted(_BOUNDS[0])} IS NULL THEN NULL ELSE {{{corners}}} END AS {COVERING}"
+            schema = schema.append(pa.field(COVERING, _BOX))
+        query = f"SELECT {chosen} FROM placed LEFT JOIN ties ON placed.rowid = ties.id ORDER BY {by}"  # noqa: S608 - quoted
+        for arrived in self.sql.cursor().execute(query).to_arrow_reader(BATCH_ROWS):
+            for start, end in spans(arrived.column(_BYTES).to_pylist()):
+                batch = arrived.slice(start, end - start)
+                arrays = [*(batch.column(n) for n in attributes), pa.array(_shapes(self.shapes, batch), pa.binary())]
+                arrays += [batch.column(COVERING)] if along_hilbert else []
+                yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
 
 
 def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -210,25 +297,16 @@ def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches
         sql.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - our own names
 
 
-def _in_order(sql: duckdb.DuckDBPyConnection, schema: pa.Schema, order: str, *, covering: bool) -> pa.RecordBatchReader:
-    chosen = ", ".join(map(quoted, schema.names))
-    if covering:
-        corners = ", ".join(f"'{corner}': {quoted(column)}" for corner, column in zip(geo.CORNERS, _BOUNDS, strict=True))
-        chosen += f", CASE WHEN {quoted(_BOUNDS[0])} IS NULL THEN NULL ELSE {{{corners}}} END AS {COVERING}"
-    return sql.cursor().execute(f"SELECT {chosen} FROM placed ORDER BY {order}").to_arrow_reader(BATCH_ROWS)  # noqa: S608
-
-
-def _hash(sql: duckdb.DuckDBPyConnection, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
+def _hash(layer: _Placed, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
     """The logical hash, in canonical order: the Hilbert order may change with a library, the values do not."""
     hashed = LogicalHash(schema, crs=recognised.code)
-    for batch in _in_order(sql, schema, order_by(order), covering=False):
+    for batch in layer.in_order(order, along_hilbert=False):
         hashed.update(batch)
     return hashed.hexdigest()
 
 
 def _geometry_columns() -> tuple[parquet.Column, parquet.Column]:
-    box = pa.struct([pa.field(corner, pa.float32()) for corner in geo.CORNERS])
     return (
         parquet.Column(geo.GEOMETRY, pa.binary(), "Geometry", "Géométrie"),
-        parquet.Column(COVERING, box, "Bounding box of the geometry", "Rectangle englobant de la géométrie"),
+        parquet.Column(COVERING, _BOX, "Bounding box of the geometry", "Rectangle englobant de la géométrie"),
     )

@@ -18,6 +18,7 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive
 from d4c_platform.transforms.csv_shape import Shape, ShapeReader
 from d4c_platform.transforms.engine import literal, scalar
+from d4c_platform.transforms.machine import PUBLISHERS
 from d4c_platform.transforms.statcan_columns import Layout
 from d4c_platform.transforms.statcan_metadata import TableMetadata
 from d4c_platform.transforms.statcan_periods import are_quarters, period_of
@@ -62,7 +63,7 @@ def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path)
             f"CREATE TABLE {table} AS SELECT * FROM read_csv({literal(str(target))}, columns = {{{columns}}}, {options},"
             " strict_mode = true, null_padding = false, ignore_errors = false)"
         )
-    except duckdb.Error as error:
+    except PUBLISHERS as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "unknown").removeprefix(
             "Invalid Input Error: "
         )

@@ -12,6 +12,7 @@ import yaml
 
 from d4c_platform import datasets
 from d4c_platform.datasets import BadDeclaration
+from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import Problem
 from d4c_platform.model.errors import PermanentFailure
 
@@ -208,6 +209,40 @@ def test_a_date_in_the_id_of_a_table_with_release_vintage_is_refused(refuse: Ref
     assert "2025" in problem.what
 
 
+SOURCE = "https://ckan0.cf.opendata.inter.prod-toronto.ca/"
+UNSAFE = [
+    ("https://user:pw-secret@data.example/", "password"),
+    ("https://user@data.example/", "password"),
+    *((f"https://data.example/?a=1&{key}=pw-secret&p=/", repr(key)) for key in
+      ("token", "key", "sig", "Signature", "password", "secret", "access_token", "accessToken", "api_key", "apikey",
+       "X-Amz-Signature", "X-Amz-Expires")),
+    *((f"http://{host}/", "private network") for host in
+      ("localhost", "localhost.", "127.0.0.1", "127.1", "0x7f000001", "2130706433", "[::1]", "[::ffff:10.0.0.1]", "10.1.2.3",
+       "192.168.1.1", "169.254.169.254", "[fe80::1]", "0.0.0.0", "metadata.google.internal", "printer.local", "intranet")),
+    ("https:///", "http(s) address"),
+    ("https://data.example:port/", "can be read"),
+    ("https://data.exa mple\\@10.0.0.1/", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("url", "word"), UNSAFE, ids=[u for u, _ in UNSAFE])
+def test_an_address_that_is_private_or_holds_a_secret_is_refused_without_telling_it(refuse: Refuse, url: str, word: str):
+    problems = refuse((SOURCE, url))
+    assert {p.field for p in problems} == {"source.url"}
+    assert {p.line for p in problems} == {line_of(SOURCE)}
+    told = "; ".join(p.what for p in problems)
+    assert word in told
+    assert "pw-secret" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://data.example/?keyword=a&monkey=1", "http://8.8.8.8/", "https://donn\u00e9es.example/a@b.zip?format=shp"],
+)
+def test_an_ordinary_address_is_none_of_these(url: str):
+    assert [p.what for p in address_problems(url, ("source", "url"))] == []
+
+
 # -- folders ------------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +251,27 @@ def test_the_same_id_in_two_files_is_refused_naming_both(tmp_path: Path):
         (tmp_path / name).write_bytes(WARDS.read_bytes())
     with pytest.raises(BadDeclaration, match=r"second\.yaml.*first\.yaml"):
         datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize("fixed_first", [True, False])
+def test_a_fixed_vintage_where_another_dataset_puts_its_release_is_refused(tmp_path: Path, fixed_first: bool):
+    fixed = WARDS.read_text(encoding="utf-8")
+    release = fixed.replace("wards_2018\nversion", "wards\nversion").replace(
+        'rule: fixed\n  date: "2018"', "rule: release\n  precision: year"
+    )
+    for name, text in zip(("first.yaml", "second.yaml"), (fixed, release) if fixed_first else (release, fixed), strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(BadDeclaration, match=r"second\.yaml.*foundation_wards.*first\.yaml") as caught:
+        datasets.load(tmp_path)
+    assert [p.field for p in caught.value.problems] == ["id"]
+
+
+def test_two_fixed_editions_of_a_dataset_are_two_datasets(tmp_path: Path):
+    text = WARDS.read_text(encoding="utf-8")
+    (tmp_path / "2018.yaml").write_text(text, encoding="utf-8")
+    later = text.replace("wards_2018\nversion", "wards_2022\nversion").replace('date: "2018"', 'date: "2022"')
+    (tmp_path / "2022.yaml").write_text(later, encoding="utf-8")
+    assert len(datasets.load(tmp_path)) == 2
 
 
 def test_one_bad_declaration_does_not_hide_another(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -338,6 +339,131 @@ def test_a_draft_is_discarded_and_a_record_is_not(zenodo_at: Callable[..., Zenod
     with pytest.raises(PermanentFailure, match="cannot be discarded"):
         zenodo_at().discard(FIRST)
     assert len(site.published()) == 1
+
+
+def test_versions_that_waited_at_the_gate_end_in_one_concept(
+    zenodo_at: Callable[..., Zenodo], portal: Path, site: Site, records: Records
+) -> None:
+    waiting(zenodo_at, portal, FIRST)
+    waiting(zenodo_at, portal, SECOND)
+    assert len({d["parent"]["id"] for d in site.drafts()}) == 2
+    zenodo_at().publish(published_version(portal))
+    first = published_doi(records, FIRST)
+    zenodo_at().publish(published_version(portal, SECOND, SECOND.encode(), previous_record_id=first.record_id))
+
+    second = published_doi(records, SECOND)
+    assert second.concept_doi == first.concept_doi
+    assert len(site.published()) == 2
+    assert site.drafts() == []
+    noted = records.read(ZenodoDraft, SECOND)
+    assert noted is not None
+    assert noted.record_id == second.record_id
+
+
+def test_a_version_that_was_overtaken_joins_the_concept_of_the_one_that_was_faster(
+    zenodo: Zenodo, portal: Path, site: Site, records: Records
+) -> None:
+    site.fault(method="PUT", path="/api/records/1001/draft/files", kind="status", status=503, times=UNTIL_CLEARED)
+    with pytest.raises(TransientFailure):
+        zenodo.publish(published_version(portal))
+    site.call("DELETE", "../_sandbox/faults")
+    zenodo.publish(published_version(portal, SECOND, b"second"))
+    second = published_doi(records, SECOND)
+    zenodo.publish(published_version(portal, previous_record_id=second.record_id))
+    assert published_doi(records, FIRST).concept_doi == second.concept_doi
+    assert site.drafts() == []
+
+
+def test_a_draft_in_the_right_concept_is_gone_on_with(zenodo_at: Callable[..., Zenodo], portal: Path, site: Site) -> None:
+    zenodo_at().publish(published_version(portal))
+    waiting(zenodo_at, portal, SECOND, previous_record_id="1001")
+    site.forget()
+    zenodo_at().publish(published_version(portal, SECOND, previous_record_id="1001"))
+    assert site.requests("DELETE", "/draft") == site.requests("PUT", "/content") == []
+    assert site.drafts() == []
+
+
+def test_a_noted_draft_that_another_version_took_over_is_not_deleted(
+    zenodo_at: Callable[..., Zenodo], portal: Path, site: Site
+) -> None:
+    waiting(zenodo_at, portal, FIRST)
+    other = published_version(portal, f"{DATASET.id}_2025-08-11_v1.0.0")
+    site.call("PUT", "records/1001/draft", json=document_of(other, "2025-08-12")).raise_for_status()
+    with pytest.raises(PermanentFailure, match=f"belongs to {other.version_id}"):
+        zenodo_at().discard(FIRST)
+    zenodo_at().publish(published_version(portal, SECOND, b"second"))
+    zenodo_at().publish(published_version(portal, previous_record_id=site.published()[0]["id"]))
+    assert [d["id"] for d in site.drafts()] == ["1001"]
+
+
+def test_the_gate_says_how_it_opens_and_how_the_draft_is_dropped(zenodo_at: Callable[..., Zenodo], portal: Path) -> None:
+    with pytest.raises(AwaitingApproval) as gate:
+        zenodo_at(publish_allowed=False).publish(published_version(portal))
+    said = str(gate.value)
+    assert gate.value.url in said
+    assert "`D4C_ZENODO_PUBLISH=true`" in said
+    assert f"`d4c mirror discard zenodo {FIRST}`" in said
+
+
+def test_nobody_waits_for_a_draft_that_was_discarded(
+    zenodo_at: Callable[..., Zenodo], portal: Path, site: Site, records: Records
+) -> None:
+    waiting(zenodo_at, portal, FIRST)
+    zenodo_at().discard(FIRST)
+    assert records.read(ZenodoDraft, FIRST) is None
+    assert site.drafts() == []
+
+
+CUT, OTHER = '{"id": "1001", "par', '{"message": "a new API"}'
+
+
+@pytest.mark.parametrize("body", [CUT, OTHER, "[]", '"text"', "null", "[" * 100_000, '{"hits": {"hits": [1]}, "entries": 1}'])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/user/records"),
+        ("POST", "/api/records"),
+        ("PUT", "/api/records/1001/draft"),
+        ("GET", "/api/records/1001/draft"),
+        ("GET", "/api/records/1001/draft/files"),
+        ("POST", "/api/records/1001/draft/actions/publish"),
+        ("GET", "/api/records/1001/files"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_trouble_that_passes(
+    method: str, path: str, body: str, zenodo: Zenodo, portal: Path, site: Site
+) -> None:
+    json = {"content-type": "application/json"}
+    site.fault(method=method, path=path, kind="status", status=200, body=body, headers=json)
+    with contextlib.suppress(TransientFailure):
+        zenodo.publish(published_version(portal))
+    zenodo.publish(published_version(portal))
+    assert len(site.published()) == 1
+    assert site.drafts() == []
+
+
+@pytest.mark.parametrize("action", ["/api/records", "/api/records/1001/draft/actions/publish"])
+def test_an_action_whose_answer_was_cut_short_is_settled_by_reading(
+    action: str, zenodo: Zenodo, portal: Path, site: Site
+) -> None:
+    json = {"content-type": "application/json"}
+    site.fault(method="POST", path=action, kind="after", status=201, body=CUT, headers=json)
+    zenodo.publish(published_version(portal))
+    assert len(site.requests("POST", "actions/publish")) == 1
+    assert len(site.published()) == 1
+    assert site.drafts() == []
+
+
+def waiting(zenodo_at: Callable[..., Zenodo], portal: Path, version_id: str, **fields: str) -> None:
+    """Bring a version to the closed gate."""
+    with pytest.raises(AwaitingApproval):
+        zenodo_at(publish_allowed=False).publish(published_version(portal, version_id, version_id.encode(), **fields))
+
+
+def published_doi(records: Records, version_id: str) -> Doi:
+    doi = records.read(Doi, version_id)
+    assert doi is not None
+    return doi
 
 
 def test_metadata_that_zenodo_refuses_stops_before_any_file(zenodo: Zenodo, portal: Path, site: Site) -> None:

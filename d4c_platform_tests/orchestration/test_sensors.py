@@ -81,7 +81,7 @@ def test_a_build_that_waits_for_a_person_holds_up_no_later_release(platform, ins
 
 def test_a_stretch_under_way_is_not_requested_again(platform, instance):
     version = noticed(platform, TABLE, 5)
-    ran(instance, Stretch.BUILD, version, dg.DagsterRunStatus.QUEUED)
+    ran(instance, Stretch.BUILD, version, dg.DagsterRunStatus.STARTING)
     assert due(instance, platform) == []
 
 

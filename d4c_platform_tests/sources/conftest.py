@@ -119,6 +119,10 @@ class StatCanPublisher(Publisher):
         metadata = {"responseStatusCode": 0, "productId": pid, "releaseTime": eastern, "cubeTitleFr": "Taux de change, été"}
         (folder / f"{pid}.json").write_text(json.dumps(metadata))
 
+    def files(self, name: str) -> list[Path]:
+        """Where the releases' files of this name lie, oldest first: a test may replace one."""
+        return sorted(self._releases.glob(f"statcan/*/*/{name}"))
+
     def at(self, eastern: str) -> datetime:
         """Set the publisher's clock; returns the time in UTC."""
         self._clock.set(instant(eastern))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -13,13 +14,14 @@ import pytest
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
-from d4c_platform.model.records import Candidate, RawFile, Release
+from d4c_platform.model.records import Build, Candidate, Copies, RawFile, Release, Withdrawal
 from d4c_platform.sandbox.clock import Clock
 from d4c_platform.sandbox.serving import serve
 from d4c_platform.sandbox.statcan import statcan_app
 from d4c_platform.sources import archive as archives
 from d4c_platform.sources.archive import PROVENANCE, archive, changed_nothing, fetch_raw
 from d4c_platform.sources.detection import detect
+from d4c_platform.sources.recorded import record
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Superseded
 from d4c_platform.storage.portal import Portal
@@ -52,8 +54,9 @@ class Room:
     def noticed(self, dataset: Dataset, now=None) -> Candidate:
         return detect(dataset, open_source(dataset, self.web), self.portal.records, now or utc("2025-07-01T12:00"))[-1]
 
-    def archive(self, dataset: Dataset, candidate: Candidate) -> Release:
-        return archive(candidate, dataset, open_source(dataset, self.web), self.web, self.portal, self.workdir)
+    def archive(self, dataset: Dataset, candidate: Candidate, again: bool = False) -> Release:
+        source = open_source(dataset, self.web)
+        return archive(candidate, dataset, source, self.web, self.portal, self.workdir, again=again)
 
     def keys(self, prefix: str = "raw/") -> list[str]:
         return [info.key.rpartition("/")[2] for info in self.portal.store.list(prefix)]
@@ -259,8 +262,126 @@ def test_a_file_noticed_by_its_content_must_still_have_it(files: Publisher, at_f
     candidate = at_files.noticed(http_file())
     httpx.delete(f"{files.url}/_sandbox/faults")
     files.fault(**bare, body="PK\x05\x06 two")
+    with pytest.raises(TransientFailure, match="changed between noticing and fetching") as failure:
+        at_files.archive(http_file(), candidate)
+    assert "withdraw it" in str(failure.value)
+    at_files.noticed(http_file(), utc("2025-07-02T12:00"))
     with pytest.raises(Superseded):
         at_files.archive(http_file(), candidate)
+
+
+@pytest.mark.parametrize("turns", ["AB", "AAB", "ABB", "AABB", "AAABBB", "AAAABBBB"])
+def test_servers_that_disagree_about_the_date_yield_one_version_of_one_content(
+    web_to, portal: Portal, tmp_path: Path, turns: str
+) -> None:
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    dates = {"A": "Mon, 02 Jun 2025 10:00:00 GMT", "B": "Mon, 02 Jun 2025 10:00:07 GMT"}
+    node, body = itertools.cycle(turns), zip_of(("a.shp", b"1"))
+
+    async def file(request):
+        return Response(body, media_type="application/zip", headers={"Last-Modified": dates[next(node)]})
+
+    published: list[Release] = []
+    with serve(Starlette(routes=[Route("/wards.zip", file, methods=["GET", "HEAD"])])) as served:
+        room = Room(web_to(FILES, served.url), portal, tmp_path / "work")
+        for minute in range(20):
+            source = open_source(http_file(), room.web)
+            detect(http_file(), source, portal.records, utc(f"2025-07-01T12:{minute:02}"))
+            for candidate in portal.records.candidates(http_file().id):
+                if any(portal.records.read(kind, candidate.version_id) for kind in (Release, Withdrawal)):
+                    continue
+                try:
+                    release = room.archive(http_file(), candidate)
+                except TransientFailure:
+                    continue
+                except Superseded as error:
+                    portal.records.write(Withdrawal(version_id=candidate.version_id, reason=error.what))
+                    continue
+                if published and changed_nothing(release, published[-1]):
+                    portal.records.write(Withdrawal(version_id=candidate.version_id, reason="It changed nothing"))
+                else:
+                    published.append(release)
+    assert len(published) == 1
+    assert len(portal.records.candidates(http_file().id)) <= 4
+
+
+def repaired(statcan: StatCanPublisher, value: str, pid: str = PID) -> None:
+    """The publisher repairs the English zip under the same release time."""
+    (english,) = statcan.files(f"{pid}-eng.zip")
+    english.write_bytes(table_zip(value, pid))
+
+
+def test_fetched_again_a_repaired_file_is_archived_beside_the_first(statcan: StatCanPublisher, room: Room) -> None:
+    statcan.release("2025-06-11T08:30", "ragged")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    first = room.archive(table(), candidate)
+    repaired(statcan, "2")
+    assert room.archive(table(), candidate) == first
+    second = room.archive(table(), candidate, again=True)
+    eng, fra, about = second.files
+    assert eng.key == f"raw/{table().id}/{candidate.key}.2/{PID}-eng.zip"
+    assert (fra, about) == first.files[1:]
+    assert second.content_sha256 != first.content_sha256
+    assert second.hint["fetched_again"] == f"{candidate.key}.2"
+    assert room.portal.store.read(first.files[0].key) == table_zip("ragged")
+    assert room.archive(table(), candidate) == second
+    assert fetch_raw(second, room.portal, room.workdir / "raw")[f"{PID}-eng.zip"].read_bytes() == table_zip("2")
+    repaired(statcan, "3")
+    assert room.archive(table(), candidate, again=True).files[0].key.split("/")[2] == f"{candidate.key}.3"
+
+
+def test_fetched_again_unchanged_nothing_is_stored(statcan: StatCanPublisher, room: Room) -> None:
+    statcan.release("2025-06-11T08:30")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    first, keys = room.archive(table(), candidate), room.keys("")
+    assert room.archive(table(), candidate, again=True) == first
+    assert room.keys("") == keys
+
+
+def test_what_a_killed_run_fetched_again_is_not_mixed_with_a_later_state(statcan: StatCanPublisher, room: Room) -> None:
+    statcan.release("2025-06-11T08:30", "ragged")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    room.archive(table(), candidate)
+    repaired(statcan, "still ragged")
+    statcan.fault(kind="html", path=f"{ZIPS}{PID}-fra.zip")
+    with pytest.raises(PermanentFailure):
+        room.archive(table(), candidate, again=True)
+    repaired(statcan, "2")
+    release = room.archive(table(), candidate, again=True)
+    assert room.portal.store.read(release.files[0].key) == table_zip("2")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (lambda v: Copies(version_id=v, place="portal", copies=()), "it is published"),
+        (lambda v: Build(version_id=v, artifacts=()), "its artifact was built"),
+        (lambda v: Withdrawal(version_id=v, reason="Wrong"), "it was withdrawn"),
+    ],
+)
+def test_a_release_that_something_stands_on_is_not_fetched_again(statcan: StatCanPublisher, room: Room, document, why) -> None:
+    statcan.release("2025-06-11T08:30", "1")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    first = room.archive(table(), candidate)
+    repaired(statcan, "2")
+    room.portal.records.write(document(candidate.version_id))
+    with pytest.raises(PermanentFailure, match=why):
+        room.archive(table(), candidate, again=True)
+    assert room.archive(table(), candidate) == first
+
+
+def test_a_renewal_is_made_from_what_was_fetched_again(statcan: StatCanPublisher, room: Room) -> None:
+    statcan.release("2025-06-11T08:30", "ragged")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    room.archive(table(), candidate)
+    repaired(statcan, "2")
+    second = room.archive(table(), candidate, again=True)
+    higher = table(version="1.1.0")
+    renewed = room.archive(higher, room.noticed(higher, statcan.at("2025-06-11T10:00")))
+    assert (renewed.files, renewed.version_id[-7:]) == (second.files, "_v1.1.0")
 
 
 def test_a_restamped_release_has_the_same_content_and_a_corrected_one_has_not(statcan: StatCanPublisher, room: Room) -> None:
@@ -292,7 +413,7 @@ def test_two_archives_at_once_record_one_release(statcan: StatCanPublisher, room
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
     first = room.archive(table(), candidate)
     with monkeypatch.context() as late:
-        late.setattr(archives, "_archived", lambda candidate, portal: None)  # it had looked before the other one wrote
+        late.setattr(archives, "archived", lambda candidate, portal: None)  # it had looked before the other one wrote
         for name in (f"{PID}-eng.zip", f"{PID}.json"):
             room.portal.store.delete(f"raw/{table().id}/{candidate.key}/{name}{PROVENANCE}")
         assert room.archive(table(), candidate) == first
@@ -337,7 +458,7 @@ def test_a_conflicting_record_is_not_hidden(statcan: StatCanPublisher, room: Roo
     release = room.archive(table(), candidate)
     other = release.model_copy(update={"content_sha256": "0" * 64})
     with pytest.raises(Conflict):
-        archives._record(other, room.portal)
+        record(other, room.portal)
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the recorded real inputs are not at hand")

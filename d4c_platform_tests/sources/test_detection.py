@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from d4c_platform import naming
 from d4c_platform.model.dataset import Dataset
-from d4c_platform.model.records import Candidate, Withdrawal
+from d4c_platform.model.records import Candidate, Copies, Release, Withdrawal
 from d4c_platform.naming import SemVer
 from d4c_platform.sources import detection
-from d4c_platform.sources.detection import detect, release_key
+from d4c_platform.sources.detection import MOST_RETURNS, detect, release_key, replaced_by
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Noticed, SourceUrl, eastern_date, utc_key
 from d4c_platform.storage.local import LocalStore
@@ -95,8 +95,18 @@ def test_patches_are_counted_as_numbers(records: Records) -> None:
     assert versions(found)[-1] == "wards_2021_v1.0.11"
 
 
+def publish(records: Records, *candidates: Candidate) -> None:
+    for candidate in candidates:
+        records.write(Copies(version_id=candidate.version_id, place="portal", copies=()))
+
+
+def archived(records: Records, candidate: Candidate) -> None:
+    told = candidate.model_dump()
+    records.write(Release(**told, content_sha256="0" * 64, files=()))
+
+
 def test_a_declared_version_above_all_others_wins_for_a_new_release(records: Records) -> None:
-    detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW)
+    publish(records, *detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW))
     found = detect(http_file(version="2.0.0"), Signals([utc("2025-06-11T12:30")]), records, NOW)
     assert versions(found) == ["wards_2021_v2.0.0"]
 
@@ -108,7 +118,69 @@ def test_a_higher_declared_version_publishes_the_newest_release_again_once(recor
     assert (release_key(again), again.vintage, again.released_at) == (first.key, first.vintage, first.released_at)
     assert detect(http_file(version="1.1.0"), Signals(), records, NOW) == []
     (third,) = detect(http_file(version="2.0.0"), Signals(), records, NOW)
-    assert (release_key(third), third.hint["again_of_version"]) == (first.key, first.version_id)
+    assert release_key(third) == first.key
+    assert replaced_by(third, records.candidates(http_file().id)) == (first.version_id, again.version_id)
+
+
+def test_a_renewal_names_every_id_of_its_release_that_is_not_public(records: Records) -> None:
+    (first,) = detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW)
+    publish(records, first)
+    (second,) = detect(http_file(version="1.1.0"), Signals(), records, NOW)
+    (third,) = detect(http_file(version="1.2.0"), Signals(), records, NOW)
+    (fourth,) = detect(http_file(version="1.3.0"), Signals(), records, NOW)
+    assert fourth.hint["again_of_version"] == f"{second.version_id},{third.version_id}"
+    ledger = records.candidates(http_file().id)
+    assert [replaced_by(c, ledger) for c in (first, second, third)] == [(), (), (second.version_id,)]
+
+
+def test_every_release_that_waits_is_renewed_and_no_other(records: Records) -> None:
+    days = [utc(f"2025-06-{day}T12:30") for day in (10, 11, 12, 13)]
+    public, withdrawn, failed, newest = (c for d in days for c in detect(table(), Signals([d]), records, NOW))
+    publish(records, public)
+    records.write(Withdrawal(version_id=withdrawn.version_id, reason="It changed nothing"))
+    higher = table(version="1.1.0")
+    renewed = detect(higher, Signals(), records, NOW)
+    assert versions(renewed) == ["33100036_2025-06-12_v1.1.0", "33100036_2025-06-13_v1.1.0"]
+    assert [replaced_by(c, records.candidates(table().id)) for c in renewed] == [(failed.version_id,), (newest.version_id,)]
+    assert detect(higher, Signals(), records, NOW) == []
+
+
+def test_within_a_vintage_an_older_release_is_never_renewed_behind_a_newer_one(records: Records) -> None:
+    first = detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW)
+    found = detect(http_file(version="2.0.0"), Signals([utc("2025-06-11T12:30")]), records, NOW)
+    assert versions(found) == ["wards_2021_v2.0.0", "wards_2021_v2.0.1"]
+    assert release_key(found[0]) == first[0].key
+
+
+def test_a_release_that_was_withdrawn_unarchived_is_noticed_anew_when_it_is_served_again(records: Records) -> None:
+    source = Signals([utc("2025-06-10T12:30")])
+    (lost,) = detect(http_file(), source, records, NOW)
+    records.write(Withdrawal(version_id=lost.version_id, reason="The publisher replaced it"))
+    (back,) = detect(http_file(), source, records, NOW)
+    assert (back.key, back.version_id[-7:]) == (f"{lost.key}.again2", "_v1.0.1")
+
+
+def test_a_withdrawn_release_that_is_archived_is_known(records: Records) -> None:
+    source = Signals([utc("2025-06-10T12:30")])
+    (same,) = detect(http_file(), source, records, NOW)
+    archived(records, same)
+    records.write(Withdrawal(version_id=same.version_id, reason="It changed nothing"))
+    assert detect(http_file(), source, records, NOW) == []
+
+
+def test_a_release_that_always_gets_lost_does_not_fill_the_ledger(records: Records) -> None:
+    (lost,) = detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW)
+    key = lost.key
+
+    class Flapping(Signals):
+        def detect(self, *_: object) -> list[Noticed]:
+            return [Noticed(key, lost.released_at, lost.released_at.date(), {})]
+
+    for _ in range(MOST_RETURNS + 3):
+        records.write(Withdrawal(version_id=lost.version_id, reason="The publisher replaced it"))
+        for lost in detect(http_file(), Flapping(), records, NOW):
+            key = lost.key
+    assert len(records.candidates(http_file().id)) == MOST_RETURNS
 
 
 def test_a_lower_declared_version_changes_nothing(records: Records) -> None:

@@ -17,8 +17,9 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
 from d4c_platform.sandbox.faults import with_faults
 from d4c_platform.sandbox.serving import serve
+from d4c_platform.sources import http_file as module
 from d4c_platform.sources.http_file import HttpFile, Validators
-from d4c_platform.sources.source import Noticed, Superseded
+from d4c_platform.sources.source import Noticed, OtherState
 from d4c_platform.web import Web
 from d4c_platform_tests.sources.conftest import FILES, Publisher, candidate_of, http_file, utc, zip_of
 
@@ -164,16 +165,54 @@ def test_a_page_where_a_zip_is_expected_is_an_error_and_no_release(odd: tuple[Od
         look(source)
 
 
-def test_a_file_replaced_since_it_was_noticed_is_superseded(odd: tuple[OddServer, HttpFile, Publisher]) -> None:
+def test_the_answer_that_brings_the_file_says_which_state_it_is(odd: tuple[OddServer, HttpFile, Publisher]) -> None:
     server, source, _ = odd
     server.headers = {"ETag": '"a"', "Last-Modified": MODIFIED}
     (first,) = look(source)
-    source.confirm(http_file(), as_seen(first))
-    server.headers = {"ETag": '"other-node"', "Last-Modified": MODIFIED}
-    source.confirm(http_file(), as_seen(first))
-    server.headers = {"ETag": '"b"', "Last-Modified": A_DAY_LATER}
-    with pytest.raises(Superseded):
-        source.confirm(http_file(), as_seen(first))
+    (file,) = source.files(http_file(), as_seen(first))
+    length = {"Content-Length": str(len(server.body))}
+    file.accept({"ETag": '"a"', "Last-Modified": MODIFIED} | length)
+    file.accept({"ETag": '"other-node"', "Last-Modified": MODIFIED} | length)
+    file.accept({})  # it says less than HEAD did: nothing speaks against it
+    for other in ({"ETag": '"b"', "Last-Modified": A_DAY_LATER} | length, {"ETag": '"b"'}, {"Content-Length": "1"}):
+        with pytest.raises(OtherState):
+            file.accept(other)
+
+
+def test_a_state_that_is_put_back_is_told_under_its_first_key(odd: tuple[OddServer, HttpFile, Publisher]) -> None:
+    server, source, _ = odd
+    server.headers = {"Last-Modified": MODIFIED}
+    (first,) = look(source)
+    server.headers = {"Last-Modified": A_DAY_LATER}
+    (second,) = look(source, as_seen(first))
+    server.headers = {"Last-Modified": MODIFIED}
+    assert [n.key for n in look(source, as_seen(first), as_seen(second))] == [first.key]
+
+
+def test_a_new_file_with_an_older_date_is_no_older_vintage(odd: tuple[OddServer, HttpFile, Publisher]) -> None:
+    server, source, _ = odd
+    server.headers = {"Last-Modified": A_DAY_LATER}
+    (first,) = look(source)
+    server.headers = {"Last-Modified": MODIFIED}
+    (second,) = look(source, as_seen(first))
+    assert (second.released_at, second.vintage_time) == (utc("2025-06-11T12:30"), first.vintage_time)
+
+
+def test_of_a_large_file_without_validators_only_the_start_is_read(
+    odd: tuple[OddServer, HttpFile, Publisher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, source, _ = odd
+    monkeypatch.setattr(module, "HASHED_BYTES", 1000)
+    server.body = b"PK\x03\x04" + bytes(996)
+    assert "sha256" in look(source)[0].hint
+    server.body += bytes(5_000_000)
+    (large,) = look(source)
+    assert large.hint.keys() == {"content_length", "start_sha256"}
+    assert look(source, as_seen(large)) == []
+    server.body = b"PK\x03\x05" + server.body[4:]
+    assert look(source, as_seen(large))
+    server.body = b"PK\x03\x04" + server.body[4:] + b"1"
+    assert look(source, as_seen(large))
 
 
 def test_validators_survive_the_ledger() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, timedelta
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.sources.memory import MOST_DAYS, SHARED, Memory
 from d4c_platform.sources.registry import Sweep
 from d4c_platform.sources.source import EASTERN, Noticed, SourceSettings, Superseded, utc_key
 from d4c_platform.sources.statcan import StatCan, StatCanTables
@@ -125,6 +126,63 @@ def test_a_hundred_tables_ask_for_a_day_once(statcan: StatCanPublisher, web: Web
         found += sweep.source(dataset).detect(dataset, seen[0].released_at, seen, now)
     assert len(found) == 1
     assert statcan.asked("GET", LISTS) == [f"GET {LISTS}2025-06-{day:02}" for day in (9, 10, 11)]
+
+
+@pytest.fixture
+def remembering() -> Iterator[SourceSettings]:
+    SHARED.forget()
+    yield SourceSettings(remember=True)
+    SHARED.forget()
+
+
+def sweep(web: Web, settings: SourceSettings, now, *seen: str) -> list[Noticed]:
+    candidates = seen_at(*seen)
+    return StatCanTables(web, settings).detect(table(), candidates[-1].released_at, candidates, now)
+
+
+def test_days_that_are_over_are_asked_for_once_in_a_process(statcan: StatCanPublisher, web: Web, remembering) -> None:
+    statcan.release("2025-06-11T08:30")
+    for _ in range(3):
+        (noticed,) = sweep(web, remembering, statcan.at("2025-06-12T10:00"), "2025-06-10T12:30")
+        assert noticed.key == "20250611T123000Z"
+    asked = [path.removeprefix(f"GET {LISTS}2025-06-") for path in statcan.asked("GET", LISTS)]
+    assert asked == ["10", "11", "12", "12", "12"]
+
+
+def test_a_past_day_with_an_entry_that_could_not_be_read_is_asked_for_again(
+    statcan: StatCanPublisher, web: Web, remembering
+) -> None:
+    now = statcan.at("2025-06-12T10:00")
+    statcan.release("2025-06-11T08:30")
+    entry = '{"responseStatusCode": 6, "productId": 33100036, "releaseTime": "2025-06-11T08:30"}'
+    statcan.fault(kind="status", path=f"{LISTS}2025-06-11", status=200, body=f'{{"status":"SUCCESS","object":[{entry}]}}')
+    assert sweep(web, remembering, now, "2025-06-11T12:00") == []
+    assert [n.key for n in sweep(web, remembering, now, "2025-06-11T12:00")] == ["20250611T123000Z"]
+
+
+def test_a_table_that_rests_is_asked_for_its_state_once_an_hour(statcan: StatCanPublisher, web: Web, remembering) -> None:
+    statcan.release("2025-01-06T08:30")
+    for clock in ("09:00", "09:05", "09:55"):
+        assert sweep(web, remembering, statcan.at(f"2025-06-11T{clock}"), "2025-01-06T13:30") == []
+    assert len(statcan.asked("POST", WDS)) == 1
+    statcan.release("2025-06-11T08:30")
+    (noticed,) = sweep(web, remembering, statcan.at("2025-06-11T10:00"), "2025-01-06T13:30")
+    assert noticed.key == "20250611T123000Z"
+
+
+def test_a_stand_in_is_never_remembered(statcan: StatCanPublisher, web: Web) -> None:
+    for _ in range(2):
+        sweep(web, SourceSettings(), statcan.at("2025-06-12T10:00"), "2025-06-11T12:30")
+    assert len(statcan.asked("GET", f"{LISTS}2025-06-11")) == 2
+
+
+def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
+    memory, first = Memory(), date(2025, 1, 1)
+    for n in range(MOST_DAYS + 10):
+        memory.keep_day("a", first + timedelta(days=n), {})
+        assert memory.day("a", first) is not None
+    assert memory.day("a", first + timedelta(days=1)) is None
+    assert memory.day("b", first) is None
 
 
 @pytest.mark.parametrize("status", [404, 409])

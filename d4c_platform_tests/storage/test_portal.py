@@ -10,14 +10,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
-from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Build, Copies, Withdrawal
 from d4c_platform.storage.digests import merkle_root
 from d4c_platform.storage.local import LocalStore
 from d4c_platform.storage.portal import TREE, Portal
+from d4c_platform.storage.s3 import S3Store
 from d4c_platform.storage.store import Conflict, NoObject
+from d4c_platform_tests.disk import disk_full_beyond
 from d4c_platform_tests.storage.stores import Stores, publish
 from d4c_platform_tests.storage.versions import DATASET, built, content, processed, staged, version_id
 
@@ -323,3 +326,70 @@ def test_publishers_killed_anywhere_end_in_the_same_state(stores: Stores, tmp_pa
         k for n in range(1, 5) for k in (key(n), key(n) + TREE)
     )
     assert list(portal.store.list("staging/")) == []
+
+
+def test_a_companion_is_private_until_its_version_is_published_and_staged_no_more(portal: Portal, tmp_path: Path):
+    build = staged(portal, tmp_path, 1)
+    portal.stage_companion(version_id(1), "preview.svg", b"<svg/>")
+    assert portal.staged_companion(version_id(1), "preview.svg") == b"<svg/>"
+    assert [i.key for i in portal.store.list("versions/")] == []
+    assert portal.lacks(version_id(1), "preview.svg")
+    portal.publish(build, {"preview.svg": b"<svg/>"})
+    assert portal.staged_companion(version_id(1), "preview.svg") is None
+    assert not portal.lacks(version_id(1), "preview.svg")
+    assert portal.store.read(Portal.version_key(version_id(1), "preview.svg")) == b"<svg/>"
+
+
+def test_a_companion_that_was_not_staged_is_none(portal: Portal):
+    assert portal.staged_companion(version_id(1), "preview.svg") is None
+
+
+def test_the_first_published_companion_stays(portal: Portal, tmp_path: Path):
+    build = staged(portal, tmp_path, 1)
+    portal.publish(build, {"README.md": b"first"})
+    portal.publish(build, {"README.md": b"first"})
+    with pytest.raises(PermanentFailure, match="The first one stays"):
+        portal.publish(build, {"README.md": b"second"})
+    assert portal.store.read(Portal.version_key(version_id(1), "README.md")) == b"first"
+
+
+def test_a_companion_staged_again_is_the_newer_one(portal: Portal):
+    portal.stage_companion(version_id(1), "preview.svg", b"old")
+    portal.stage_companion(version_id(1), "preview.svg", b"new")
+    assert portal.staged_companion(version_id(1), "preview.svg") == b"new"
+
+
+def test_a_bucket_serves_companions_as_what_they_are(s3: S3Store, tmp_path: Path):
+    portal = Portal(s3)
+    portal.publish(staged(portal, tmp_path, 1), {"preview.svg": b"<svg/>", "manifest.json": b"{}", "odd.d4c": b"?"})
+    kinds = {
+        name: httpx.head(s3.url(Portal.version_key(version_id(1), name))).headers["Content-Type"]
+        for name in ("preview.svg", "manifest.json", "odd.d4c")
+    }
+    assert kinds == {
+        "preview.svg": "image/svg+xml",
+        "manifest.json": "application/json",
+        "odd.d4c": "application/octet-stream",
+    }
+
+
+def test_a_disk_that_fills_while_staging_leaves_the_previous_latest(local: LocalStore, tmp_path: Path):
+    portal = Portal(local)
+    published(portal, tmp_path, 1)
+    portal.switch_latest(DATASET)
+    build, (path,) = built(tmp_path, 2, size=300_000)
+    with disk_full_beyond(100_000), pytest.raises(TransientFailure, match="Free space"):
+        portal.stage(build.version_id, path, build.artifacts[0])
+    assert portal.switch_latest(DATASET) == version_id(1)
+    assert local.read(processed()) == b"parquet" + content(1)
+    assert not portal.holds(version_id(2), build.artifacts[0])
+    portal.stage(build.version_id, path, build.artifacts[0])
+    portal.publish(build)
+    assert portal.switch_latest(DATASET) == version_id(2)
+
+
+def test_a_disk_that_fills_while_downloading_leaves_no_half_file(portal: Portal, tmp_path: Path):
+    build = published(portal, tmp_path, 1)
+    with disk_full_beyond(10_000), pytest.raises(TransientFailure, match="Free space"):
+        portal.download(version_id(1), build.artifacts[0], tmp_path / "back" / "file")
+    assert list((tmp_path / "back").iterdir()) == []
