@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from d4c_platform.model.errors import PermanentFailure
@@ -62,6 +61,12 @@ class Settings(BaseSettings):
             raise ValueError("set D4C_PORTAL_URL to the portal's public http(s) address: it is written into every record")
         return self
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_line_break(cls, value: object) -> object:
+        # A secret pasted with its newline would end up in an HTTP library's error text.
+        return value.strip() if isinstance(value, str) else value
+
     @classmethod
     def read(cls) -> Self:
         """The settings of this process's environment.
@@ -77,7 +82,11 @@ class Settings(BaseSettings):
                 f"cannot be read: {'; '.join(sorted(names))}", where="settings", remedy="Correct the environment"
             ) from None
         except SettingsError as error:
-            raise PermanentFailure(f"cannot be read: {error}", where="settings", remedy="Correct the environment") from None
+            # Its text names the field, for instance: error parsing value for field "origins" from source …
+            field = str(error).partition('"')[2].partition('"')[0]
+            raise PermanentFailure(
+                f"cannot be read: D4C_{field.upper()} is not JSON", where="settings", remedy="Correct the environment"
+            ) from None
 
 
 def secret(value: SecretStr | None) -> str:

@@ -73,7 +73,10 @@ class Operator:
             instance=self._instance, cursor=self._cursors.get(name), definitions=defs, resources=resources
         ) as context:
             context.log.setLevel(logging.CRITICAL)  # sources that are not recorded here are no news at every tick
-            tick = defs.resolve_sensor_def(name)(context)
+            try:
+                tick = defs.resolve_sensor_def(name)(context)
+            except dg.Failure as failed:
+                raise PermanentFailure(str(failed.description), where=f"sensor {name}") from failed
         if not isinstance(tick, dg.SensorResult):
             raise PermanentFailure(f"the sensor {name} returned a {type(tick).__name__}", where="demo")
         self._cursors[name] = tick.cursor

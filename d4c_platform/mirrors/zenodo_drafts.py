@@ -40,7 +40,7 @@ class Drafts:
         before = self._before(version.previous_record_id) if version.previous_record_id else None
         if found is not None and (before is None or found.concept == before.concept):
             return found
-        if found is not None :
+        if found is not None and self.is_ours(found, version.version_id):
             # Begun as a concept of its own, before the dataset had one. Published there it would stay apart for ever.
             self._api.delete_draft(found.record_id)
         draft = self._next(version, before) if before else self._create(version)

@@ -36,6 +36,7 @@ def engine(workdir: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             # A GeoParquet's geometry stays the WKB it is: no extension is needed, and none changes it.
             connection.execute("SET enable_geoparquet_conversion = false")
+            connection.execute("SET enable_progress_bar = false")  # nobody watches, and it would stand in the run's log
             yield connection
         finally:
             connection.close()

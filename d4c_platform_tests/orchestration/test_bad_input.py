@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import httpx
 import pytest
 
@@ -177,3 +181,41 @@ def zenodo_in_trouble(there: World) -> None:
     httpx.delete(f"{there.sandbox.urls['zenodo']}/_sandbox/faults").raise_for_status()
     assert all(run.ok for run in there.work())
     assert there.work() == []
+
+
+def by_hand(there: World, *words: str) -> str:
+    """What an operator types; the environment points at the sandbox."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "d4c", *words], env=dict(os.environ), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_file_the_publisher_repaired_is_fetched_again_by_hand_and_published(there):
+    path = second_release(there)
+    whole = path.read_bytes()
+    rewrite(path, "98100001.csv", lambda body: body.replace(b"\n", b',"x"\n', 4))
+    there.sandbox.advance()
+    fails(there, job="build_and_publish", version=SECOND)
+    path.write_bytes(whole)
+    assert f"{TABLE}/" in by_hand(there, "release", "refetch", SECOND)
+    assert there.operator._execute("build_and_publish", SECOND).ok
+    assert SECOND in there.published(TABLE)
+
+
+def test_a_withdrawn_version_is_no_longer_the_latest_nor_in_the_catalog(there):
+    before = public(there)
+    there.sandbox.advance()
+    assert there.operator.work() is not None
+    assert SECOND in there.published(TABLE)
+    by_hand(there, "version", "withdraw", SECOND, "--reason", "wrong figures")
+    after = public(there)
+    latest = f"processed/{TABLE}.parquet"
+    assert after[latest] == before[latest]
+    with duckdb.connect() as connection:
+        catalog = there.sandbox.place.portal / "catalog" / "catalog.parquet"
+        ids = {row[0] for row in connection.execute("SELECT id FROM read_parquet(?)", [str(catalog)]).fetchall()}
+    assert SECOND not in ids
+    assert f"{TABLE}_2017-02-08_v1.0.0" in ids
+    assert all(run.version_id != SECOND for run in there.work())

@@ -205,7 +205,7 @@ def test_an_artifact_shows_its_rows_checksum_columns_and_changelog(dataset, ui, 
     expect(shown(page, "Materialized")).to_be_visible()
     expect(fact(page, "dagster/row_count")).to_have_text(str(data.rows))
     expect(fact(page, "sha256")).to_have_text(data.digests.sha256)
-    expect(fact(page, "changelog")).to_contain_text("nothing: the first version")
+    expect(fact(page, "changelog")).to_contain_text(f"the first version, {data.rows} rows")
     expect(fact(page, "kept, never hidden")).to_contain_text("source_rows")
     fact(page, "dagster/column_schema").get_by_text("Show Table Schema").click()
     for column in data.columns:

@@ -152,6 +152,13 @@ def test_within_a_vintage_an_older_release_is_never_renewed_behind_a_newer_one(r
     assert release_key(found[0]) == first[0].key
 
 
+def test_a_release_is_not_renewed_once_a_later_one_has_the_declared_version(records: Records) -> None:
+    (first,) = detect(http_file(), Signals([utc("2025-06-10T12:30")]), records, NOW)
+    later = {"key": "20250611T123000Z", "version_id": first.version_id.replace("v1.0.0", "v2.0.0")}
+    records.notice(first.model_copy(update=later))  # by a sweep beside this one
+    assert detect(http_file(version="2.0.0"), Signals(), records, NOW) == []
+
+
 def test_a_release_that_was_withdrawn_unarchived_is_noticed_anew_when_it_is_served_again(records: Records) -> None:
     source = Signals([utc("2025-06-10T12:30")])
     (lost,) = detect(http_file(), source, records, NOW)

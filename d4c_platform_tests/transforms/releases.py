@@ -168,6 +168,7 @@ def shapefile_zip(
     prj: str | None = None,
     without: Sequence[str] = (),
     encoding: str = "UTF-8",
+    level: int | None = None,
 ) -> Path:
     folder = path.parent / f"{path.stem}-parts"
     folder.mkdir()
@@ -183,7 +184,7 @@ def shapefile_zip(
     )
     if prj is not None:
         shp.with_suffix(".prj").write_text(prj)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         for part in sorted(folder.iterdir()):
             if part.suffix not in without:
                 archive.write(part, f"data/{part.name}")

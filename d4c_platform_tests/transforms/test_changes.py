@@ -97,6 +97,12 @@ def test_a_changed_key_is_major(tmp_path):
     assert "The key changed from id to name." in found.evidence
 
 
+def test_a_changed_key_is_major_even_when_every_value_is_equal(tmp_path):
+    found = compare(tmp_path, BASE, key=("name",), old_key=("id",))
+    assert found.least_bump == "major"
+    assert (found.rows_added, found.rows_removed, found.rows_changed) == (0, 0, 0)
+
+
 def test_a_few_rows_withdrawn_are_a_patch_a_quarter_of_them_major(tmp_path):
     assert compare(tmp_path, first(BASE, 9)).least_bump == "patch"
     assert compare(tmp_path, first(BASE, 7)).least_bump == "major"
