@@ -13,11 +13,10 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-import dagster as dg
-
-from d4c_platform.demo.operator import Operator
+from d4c_platform.definitions import defs
 from d4c_platform.demo.report import Report
 from d4c_platform.demo.story import Story
+from d4c_platform.orchestration.operator import Operator
 from d4c_platform.sandbox.census import RELEASES
 from d4c_platform.sandbox.up import Sandbox
 from d4c_platform.settings import Settings
@@ -44,11 +43,11 @@ def demo(*, releases: Path | None, live: bool, keep: Path | None, progress: Call
         for name in [name for name in os.environ if name.startswith("D4C_")]:
             del os.environ[name]  # whatever this shell points at, the demo stays in its sandbox
         os.environ.update(_environment(sandbox, folder, live=live))
-        with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
+        with Platform(Settings.read()) as platform, Operator(defs, platform, progress) as operator:
             story = Story(
                 sandbox,
                 platform,
-                Operator(instance, platform, progress),
+                operator,
                 moments=() if releases or live else tuple(r.released_at for r in RELEASES),
                 keep=folder,
                 progress=progress,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from d4c_platform import datasets
 from d4c_platform.model.dataset import Dataset, HttpFileSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.sandbox import recorded
-from d4c_platform.sandbox.serving import HOST
+from d4c_platform.sandbox.serving import HOST, is_free
 from d4c_platform.sandbox.statcan import REAL_HOST
 
 SERVICES = ("statcan", "files", "portal", "mirror", "zenodo", "tracker")
@@ -168,14 +167,3 @@ def _ports(known: Mapping[str, int]) -> dict[str, int]:
         if port not in ports.values() and is_free(port) and is_free(port + COMPANION):
             ports[next(name for name in SERVICES if name not in ports)] = port
     return ports
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,8 +27,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.sandbox.serving import HOST, is_free
 
-HOST = "127.0.0.1"
 GRPC = 10_000  # added to each port for its gRPC side
 LOWEST_PORT, HIGHEST_PORT = 20_000, 45_000  # below Linux's ephemeral ports with GRPC added, mostly; each is probed
 READY_WITHIN_S = 90.0  # four seconds on a quiet machine, fifteen after a kill, more on a busy one
@@ -298,14 +297,4 @@ def _free_port(taken: set[int]) -> int:
 
 
 def _both_free(port: int) -> bool:
-    return _free(port) and _free(port + GRPC)
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
+    return is_free(port) and is_free(port + GRPC)

@@ -94,3 +94,14 @@ def _announce(server: uvicorn.Server, started: threading.Event) -> None:
         started.set()
 
     server.startup = startup_then_tell  # type: ignore[method-assign]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -27,6 +27,7 @@ from d4c_platform.sandbox.clock import Clock
 from d4c_platform.sandbox.place import SERVICES, Place
 from d4c_platform.sandbox.recorded import table_releases
 from d4c_platform.sandbox.service import ready_file
+from d4c_platform.sandbox.serving import is_free
 
 READY_S = 120.0  # longer than any service gives itself, so that its own reason comes first
 STOP_S = 10.0  # then it is killed
@@ -158,7 +159,7 @@ class Sandbox:
     def _spawn(self, name: str) -> None:
         port = self.place.ports[name]
         deadline = time.monotonic() + PORT_S
-        while not places.is_free(port):
+        while not is_free(port):
             if time.monotonic() > deadline:
                 raise PermanentFailure(
                     f"cannot start {name}: another program uses its port {port}",

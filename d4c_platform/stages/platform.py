@@ -27,6 +27,7 @@ from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.records import Records
 from d4c_platform.storage.s3 import S3Store
 from d4c_platform.storage.store import ObjectStore
+from d4c_platform.transforms.machine import machine_troubles
 from d4c_platform.web import Web
 
 GLANCE_TIMEOUT_S = 10.0  # two such requests still fit between a sweep's budget and the end of its tick
@@ -126,13 +127,18 @@ class Platform:
 
     @contextmanager
     def workspace(self, name: str) -> Iterator[Path]:
-        """A folder on local disk for one stage's working files; it is gone afterwards, also after a failure."""
-        self.settings.work_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"d4c-{name}-", dir=self.settings.work_dir))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        """A folder on local disk for one stage's working files; it is gone afterwards, also after a failure.
+
+        Raises:
+            TransientFailure: the machine ran out of disk or memory while the folder was in use.
+        """
+        with machine_troubles():
+            self.settings.work_dir.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f"d4c-{name}-", dir=self.settings.work_dir))
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def dataset_of(self, version_id: str) -> Dataset:
         """The declared dataset that a version belongs to.

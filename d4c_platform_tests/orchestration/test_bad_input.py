@@ -200,7 +200,7 @@ def test_a_file_the_publisher_repaired_is_fetched_again_by_hand_and_published(th
     fails(there, job="build_and_publish", version=SECOND)
     path.write_bytes(whole)
     assert f"{TABLE}/" in by_hand(there, "release", "refetch", SECOND)
-    assert there.operator._execute("build_and_publish", SECOND).ok
+    assert there.operator.execute("build_and_publish", SECOND).ok
     assert SECOND in there.published(TABLE)
 
 

@@ -91,7 +91,7 @@ def test_every_asset_can_be_materialised_again_without_changing_anything(publish
     before = _tree(there.sandbox.place.portal)
     version = there.published(TABLE)[0]
     for stretch in ("build_and_publish", "copy_to_source_coop", "copy_to_zenodo", "publish_torrent"):
-        run = there.operator._execute(stretch, version)
+        run = there.operator.execute(stretch, version)
         assert run.ok, run.trouble
     changed = {k for k, v in _tree(there.sandbox.place.portal).items() if before.get(k) != v}
     # A repeated step looks again: only the time of the look may differ, in the documents that may be replaced.

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
-
-from d4c_platform.demo.operator import Operator, Run
+from d4c_platform.definitions import defs
+from d4c_platform.orchestration.operator import Operator, Run
 from d4c_platform.sandbox.place import SERVICES
 from d4c_platform.sandbox.up import Sandbox
 from d4c_platform.settings import Settings
@@ -55,8 +54,8 @@ def world(folder: Path, *, services: Iterable[str] = SERVICES, settings: Mapping
         if "D4C_PORTAL_ENDPOINT" in os.environ:
             del os.environ["D4C_PORTAL_DIR"]
         try:
-            with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
-                yield World(sandbox, platform, Operator(instance, platform, lambda _: None))
+            with Platform(Settings.read()) as platform, Operator(defs, platform, lambda _: None) as operator:
+                yield World(sandbox, platform, operator)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -64,8 +63,8 @@ def world(folder: Path, *, services: Iterable[str] = SERVICES, settings: Mapping
 
 def main() -> None:
     """Work until nothing is due, in a process that a test may kill. The environment points at the sandbox."""
-    with dg.DagsterInstance.get() as instance, Platform(Settings.read()) as platform:
-        runs = Operator(instance, platform, print).work()
+    with Platform(Settings.read()) as platform, Operator(defs, platform, print) as operator:
+        runs = operator.work()
     print(json.dumps([(run.job, run.version_id, run.ok, run.trouble) for run in runs]))
     sys.exit(not all(run.ok for run in runs))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 import dagster as dg
 
-from d4c_platform.definitions import defs
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.orchestration.attempts import ABANDONED_TAG
 from d4c_platform.orchestration.jobs import PARTITIONS
@@ -40,18 +40,26 @@ class Run:
 
 
 class Operator:
-    """Works one Dagster instance until nothing is due.
+    """Works the Dagster instance of $DAGSTER_HOME until nothing is due. A context manager: it opens and closes the instance.
 
     Args:
-        instance: the instance whose partitions, cursors and runs are used.
+        defs: the code location.
         platform: what the sensors look at; the runs open their own, as they do in a daemon.
         progress: told what is being done, one sentence at a time.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, platform: Platform, progress: Callable[[str], None]) -> None:
-        self._instance, self._platform, self._progress = instance, platform, progress
+    def __init__(self, defs: dg.Definitions, platform: Platform, progress: Callable[[str], None]) -> None:
+        self._defs, self._platform, self._progress = defs, platform, progress
+        self._instance = dg.DagsterInstance.get()
         self._cursors: dict[str, str | None] = {}
+
+    def __enter__(self) -> Self:
+        self._instance.__enter__()
         self._bury_dead_runs()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._instance.__exit__(*failure)
 
     def work(self) -> list[Run]:
         """Tick both sensors and execute what they request, until a round brings nothing."""
@@ -61,7 +69,7 @@ class Operator:
             unique = {(r.job_name, r.partition_key): r for r in requests if r.job_name and r.partition_key}
             if not unique:
                 return done
-            round_ = [self._execute(str(job), str(version)) for job, version in unique]
+            round_ = [self.execute(str(job), str(version)) for job, version in unique]
             done += round_
             if all(not run.ok for run in round_):
                 return done
@@ -70,11 +78,11 @@ class Operator:
     def _tick(self, name: str) -> list[dg.RunRequest]:
         resources = {"platform": self._platform}
         with dg.build_sensor_context(
-            instance=self._instance, cursor=self._cursors.get(name), definitions=defs, resources=resources
+            instance=self._instance, cursor=self._cursors.get(name), definitions=self._defs, resources=resources
         ) as context:
             context.log.setLevel(logging.CRITICAL)  # sources that are not recorded here are no news at every tick
             try:
-                tick = defs.resolve_sensor_def(name)(context)
+                tick = self._defs.resolve_sensor_def(name)(context)
             except dg.Failure as failed:
                 raise PermanentFailure(str(failed.description), where=f"sensor {name}") from failed
         if not isinstance(tick, dg.SensorResult):
@@ -90,9 +98,10 @@ class Operator:
                     self._instance.delete_dynamic_partition(request.partitions_def_name, key)
         return list(tick.run_requests or [])
 
-    def _execute(self, job: str, version_id: str) -> Run:
+    def execute(self, job: str, version_id: str) -> Run:
+        """Run one job for one version, as a person does with a click on Materialize."""
         self._progress(f"{job.replace('_', ' ')}: {version_id}")
-        result = defs.resolve_job_def(job).execute_in_process(
+        result = self._defs.resolve_job_def(job).execute_in_process(
             instance=self._instance, partition_key=version_id, raise_on_error=False, run_config=QUIET
         )
         trouble = "" if result.success else _first_failure(result)
@@ -111,7 +120,7 @@ class Operator:
         """Names of the assets that the event log has for this partition."""
         return {
             key.to_user_string()
-            for key in defs.resolve_all_asset_keys()
+            for key in self._defs.resolve_all_asset_keys()
             if version_id in self._instance.get_materialized_partitions(key)
         }
 
