@@ -13,13 +13,16 @@ from contextlib import contextmanager
 import dagster as dg
 
 from d4c_platform.model.errors import D4CError, PermanentFailure
-
-NEEDS_A_PERSON = "d4c/needs_a_person"
+from d4c_platform.orchestration.attempts import NEEDS_A_PERSON, WORKER_TAG, worker
 
 
 @contextmanager
 def failures_for_people(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Turn a failure of a stage into one that names the version and says whether trying again can help."""
+    """Turn a failure of a stage into one that names the version and says whether trying again can help.
+
+    Also signs the run with this process, so that a killed one is noticed.
+    """
+    context.instance.add_run_tags(context.run.run_id, {WORKER_TAG: worker()})
     try:
         yield
     except D4CError as error:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import dagster as dg
 
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.orchestration.attempts import ABANDONED_TAG
+from d4c_platform.orchestration.attempts import bury
 from d4c_platform.orchestration.jobs import PARTITIONS
 from d4c_platform.stages.platform import Platform
 
@@ -113,8 +113,7 @@ class Operator:
         """Nobody else works on this instance: a run that looks alive at the start was killed with an earlier process."""
         for record in self._instance.get_run_records():
             if not record.dagster_run.is_finished:
-                self._instance.add_run_tags(record.dagster_run.run_id, {ABANDONED_TAG: "yes"})
-                self._instance.report_run_canceled(record.dagster_run, message="The process that executed it is gone.")
+                bury(self._instance, record.dagster_run)
 
     def materialised(self, version_id: str) -> set[str]:
         """Names of the assets that the event log has for this partition."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from d4c_platform.orchestration.attempts import tried
+from d4c_platform.orchestration.attempts import bury_dead_runs, tried
 from d4c_platform.orchestration.jobs import JOBS, PARTITIONS
 from d4c_platform.orchestration.partitions import dataset_versions
 from d4c_platform.stages.notice import notice
@@ -59,6 +59,7 @@ def releases_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourcePa
     description="Requests what a noticed version still misses: build, mirrors, torrent.",
 )
 def outstanding_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+    bury_dead_runs(context.instance)
     found = outstanding(platform)
     for failure in found.failures:
         context.log.warning(failure)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -9,7 +12,7 @@ import pytest
 
 from d4c_platform.definitions import defs
 from d4c_platform.orchestration import attempts
-from d4c_platform.orchestration.failures import NEEDS_A_PERSON
+from d4c_platform.orchestration.attempts import NEEDS_A_PERSON
 from d4c_platform.orchestration.jobs import PARTITIONS
 from d4c_platform.orchestration.sensors import SWEEP_BUDGET_S
 from d4c_platform.stages.notice import notice
@@ -142,6 +145,25 @@ def test_a_run_whose_process_died_is_requested_again(platform, instance):
     version = noticed(platform, TABLE, 5)
     ran(instance, Stretch.BUILD, version, CANCELED, {attempts.ABANDONED_TAG: "yes"})
     assert due(instance, platform) == [("build_and_publish", version)]
+
+
+def test_a_run_whose_worker_was_killed_is_noticed_and_requested_again(platform, instance):
+    version = noticed(platform, TABLE, 5)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    signed = {attempts.WORKER_TAG: f"{socket.gethostname()}:{dead.pid}"}
+    ran(instance, Stretch.BUILD, version, dg.DagsterRunStatus.STARTED, signed)
+    assert due(instance, platform) == [("build_and_publish", version)]
+    [run] = instance.get_runs()
+    assert run.status == CANCELED
+
+
+def test_a_run_of_a_living_worker_or_of_another_machine_is_left_alone(platform, instance):
+    first, other = noticed(platform, TABLE, 5), noticed(platform, OUTLINES, 7, vintage="2021")
+    ran(instance, Stretch.BUILD, first, dg.DagsterRunStatus.STARTED, {attempts.WORKER_TAG: attempts.worker()})
+    ran(instance, Stretch.BUILD, other, dg.DagsterRunStatus.STARTED, {attempts.WORKER_TAG: "elsewhere:1"})
+    assert due(instance, platform) == []
+    assert not any(run.is_finished for run in instance.get_runs())
 
 
 def test_mirrors_come_after_the_item_and_the_torrent_after_the_first_mirror(platform, instance):

@@ -58,9 +58,9 @@ def downloads(command: list[str], file: Path, sha256: str, log: Path) -> bool:
             time.sleep(0.2)
         return False
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        if process.poll() is None:  # Transmission takes its time to say goodbye; we have what we came for
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.mark.parametrize("client", [aria2, transmission])
