@@ -19,7 +19,10 @@ from d4c_platform.datasets.problem import FieldPath, Problem
 from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
 
 # Which transform reads what which source brings.
-_READABLE = {"statcan-table": {"statcan-csv"}, "http-file": {"shapefile"}}
+_READABLE = {
+    "statcan-table": {"statcan-csv"},
+    "http-file": {"shapefile"},
+}
 
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:

@@ -7,10 +7,11 @@ again can mend (a broken line, a 503) is tried again here and then a `TransientF
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
@@ -70,7 +71,7 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
         TransientFailure: the server or the line failed on every attempt.
         HttpRefusal: the server said no.
     """
-    arrived = _written(file.answer, path) if file.answer is not None else _downloaded(web, file, path)
+    arrived = _arrived(web, file, path)
     _check_start(file, path, arrived)
     if file.sha256 is not None and file.sha256 != arrived.sha256:
         raise OtherState(
@@ -103,14 +104,12 @@ class _Arrived:
     redirects: tuple[str, ...]
 
 
-def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
+def _arrived(web: Web, file: SourceUrl, path: Path) -> _Arrived:
+    if file.answer is not None:
+        return _written(file.answer, path)
     for attempt in range(1, BODY_ATTEMPTS + 1):
         try:
-            with web.stream(file.url, where=WHERE) as response:
-                refuse_astray(web, file.url, response, where=WHERE, kept=KEPT)
-                if file.accept is not None:
-                    file.accept(response.headers)
-                return _streamed(response, path, file)
+            return _harvested(file.harvest, path) if file.harvest is not None else _downloaded(web, file, path)
         except OtherState:
             if attempt == BODY_ATTEMPTS:  # the next answer may come from another server behind the same name
                 raise
@@ -120,6 +119,22 @@ def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
                 path.unlink(missing_ok=True)
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
+    with web.stream(file.url, where=WHERE) as response:
+        refuse_astray(web, file.url, response, where=WHERE, kept=KEPT)
+        if file.accept is not None:
+            file.accept(response.headers)
+        return _streamed(response, path, file)
+
+
+def _harvested(harvest: Callable[[BinaryIO], Answer], path: Path) -> _Arrived:
+    with path.open("wb") as out:
+        answer = harvest(out)
+    with path.open("rb") as stream:  # the pages came slowly; the file is still in the page cache
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _Arrived(path.stat().st_size, sha256, answer.status, _kept(answer.headers), ())
 
 
 def _streamed(response: httpx.Response, path: Path, file: SourceUrl) -> _Arrived:

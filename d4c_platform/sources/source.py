@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import ClassVar, Protocol, Self
+from typing import BinaryIO, ClassVar, Protocol, Self
 from zoneinfo import ZoneInfo
 
 from d4c_platform.model.dataset import Dataset
@@ -102,6 +102,9 @@ class SourceUrl:
         in_content: whether it counts when two releases are compared; a document that tells the release time does not.
         sha256: what its bytes must be, when the release was noticed by them.
         answer: the document itself, when it is no file to be fetched.
+        harvest: writes the file to the stream it is given, when it takes many requests to read (a layer, page by page), in a
+            canonical form: the same content gives the same bytes. Returns the status and headers of its last answer; its
+            `body` is empty. Raises `OtherState` when the content changed meanwhile: it is then called again, from the start.
         accept: asked with the headers of each answer before its body is read; raises `OtherState` when they belong to
             another state of the file. It costs no request of its own, and it speaks of these very bytes.
         absent: why there is nothing to fetch, when the publisher has already said so of an optional file.
@@ -114,6 +117,7 @@ class SourceUrl:
     in_content: bool = True
     sha256: str | None = None
     answer: Answer | None = None
+    harvest: Callable[[BinaryIO], Answer] | None = None
     accept: Callable[[Mapping[str, str]], None] | None = None
     absent: str = ""
 
