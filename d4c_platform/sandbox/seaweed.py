@@ -30,11 +30,16 @@ from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.sandbox.serving import HOST, is_free
 
 GRPC = 10_000  # added to each port for its gRPC side
-LOWEST_PORT, HIGHEST_PORT = 20_000, 45_000  # below Linux's ephemeral ports with GRPC added, mostly; each is probed
+LOWEST_PORT, HIGHEST_PORT = 20_000, 22_700  # below Linux's ephemeral ports, with GRPC added too: no connection takes them
+STARTS = 3  # a port that was free when it was probed may be taken when the server comes to it
 READY_WITHIN_S = 90.0  # four seconds on a quiet machine, fifteen after a kill, more on a busy one
 STOP_WITHIN_S = 1.0  # its data is on disk by then; its parts wait for each other and would never end
 SOCKETS = Path("/tmp")  # noqa: S108 - where the server puts them, whatever TMPDIR says
 ROLES = ("s3", "master", "volume", "filer")
+
+
+class _Ended(TransientFailure):
+    """The server ended before it was ready."""
 
 
 class Seaweed:
@@ -72,9 +77,19 @@ class Seaweed:
         data = self.directory / "data"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_leftover()
-        self._ports = self._choose_ports()
         identities = self.directory / "identities.json"
         _write_private(identities, json.dumps(_identities(self.access_key, self.secret_key)))
+        for start in range(1, STARTS + 1):
+            self._ports = self._choose_ports()
+            try:
+                self._start_once(data, identities)
+                return
+            except _Ended:
+                if start == STARTS:
+                    raise
+                (self.directory / "ports.json").unlink(missing_ok=True)
+
+    def _start_once(self, data: Path, identities: Path) -> None:
         with (self.directory / "weed.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_weed(), "-logtostderr", "server", *self._options(data, identities)],
@@ -197,7 +212,7 @@ class Seaweed:
         client = self.client()
         while time.monotonic() < deadline:
             if self.pid is None:
-                raise self._unready("ended by itself")
+                raise self._unready("ended by itself", _Ended)
             with contextlib.suppress(httpx.HTTPError, ClientError, BotoCoreError, ValueError):
                 # The master assigns a place on a volume, and the gateway reads the buckets: then objects can be stored.
                 assigned = httpx.get(f"http://{HOST}:{self._ports['master']}/dir/assign", timeout=5, trust_env=False).json()
@@ -207,10 +222,10 @@ class Seaweed:
             time.sleep(0.2)
         raise self._unready(f"was not ready after {READY_WITHIN_S:.0f} s")
 
-    def _unready(self, what: str) -> TransientFailure:
+    def _unready(self, what: str, kind: type[TransientFailure] = TransientFailure) -> TransientFailure:
         log = self.directory / "weed.log"
         last = log.read_text("utf-8", "replace").splitlines()[-1:] if log.exists() else []
-        return TransientFailure(f"the server {what}: {' '.join(last)}", where="seaweedfs", file=str(log))
+        return kind(f"the server {what}: {' '.join(last)}", where="seaweedfs", file=str(log))
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
