@@ -23,6 +23,8 @@ from d4c_platform.sandbox.clock import Clock
 from d4c_platform.sandbox.up import Sandbox
 from d4c_platform.stages.platform import Platform
 
+MOST_NAMED = 3  # of the datasets without a release here: a table cell is no list
+
 Told = tuple[str, str]
 """What a step verified, and the figure it saw."""
 
@@ -88,7 +90,8 @@ class Story:
         lacking = [_short(d) for d in declared if not self._sandbox.recorded(d)]
         figure = f"{len(self._sandbox.urls)} services, {len(declared) - len(lacking)} of {len(declared)} declared datasets"
         if lacking:
-            figure += f" (no release here of {', '.join(lacking)})"
+            more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+            figure += f" (no release here of {', '.join(lacking[:MOST_NAMED])}{more})"
         return "every server of the sandbox answers on 127.0.0.1", figure
 
     def _release(self, moment: datetime | None) -> Told:
