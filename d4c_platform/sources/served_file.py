@@ -90,6 +90,11 @@ class Validators:
         """Whether they can tell two states apart: a length alone cannot."""
         return bool(self.etag or self.weak_etag or self.last_modified)
 
+    @property
+    def tell_all(self) -> bool:
+        """Whether no change can go unnoticed by them; of a file of which only the start was read, one can."""
+        return self.start_sha256 is None
+
     def same(self, other: Validators) -> bool:
         """Whether both speak of the same state of the file."""
         if self.sha256 and other.sha256:
