@@ -155,7 +155,7 @@ def _start_of(response: httpx.Response) -> str:
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds to wait, from `Retry-After` (RFC 9110 §10.2.3: seconds or a date) or from when a quota that is used up is reset."""
+    """Seconds to wait, from `Retry-After` (RFC 9110 §10.2.3: seconds or a date) or until a quota that is used up is reset."""
     value = response.headers.get("Retry-After")
     try:
         if value is not None:

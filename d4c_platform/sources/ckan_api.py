@@ -97,7 +97,7 @@ class Portal:
             answer = {"error": {"__type": kind}} if kind else None
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
             return self._failed(answer["error"], package)
-        if refusal.status == 404:
+        if refusal.status == 404 and not refusal.body.lstrip().startswith("{"):
             return _permanent(
                 f"no CKAN portal answers at {self._base}/api/3/action",
                 package,
