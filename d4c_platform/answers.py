@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
@@ -154,16 +155,33 @@ def _start_of(response: httpx.Response) -> str:
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds to wait, from `Retry-After` (RFC 9110 §10.2.3: seconds or a date) or `X-RateLimit-Reset` (epoch seconds)."""
+    """Seconds to wait, from `Retry-After` (RFC 9110 §10.2.3: seconds or a date) or until a quota that is used up is reset."""
     value = response.headers.get("Retry-After")
     try:
         if value is not None:
             if value.strip().isdigit():
                 return float(value)
             return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        reset = response.headers.get("X-RateLimit-Reset")
-        if reset is not None and response.status_code == 429:
-            return max(0.0, float(reset) - time.time())
+        if response.status_code == 429 and (resets := _resets(response.headers)):
+            return max(0.0, max(resets) - time.time())
     except (TypeError, ValueError):
         return None
     return None
+
+
+def _resets(headers: httpx.Headers) -> list[float]:
+    """When the quotas that are used up are reset, in epoch seconds: they come as such, or as a time (Opendatasoft).
+
+    Several may be told at once: of all calls, and of those for one dataset.
+    """
+    quotas = [name.removesuffix("-reset") for name in headers if name.startswith("x-ratelimit") and name.endswith("-reset")]
+    used_up = [quota for quota in quotas if headers.get(f"{quota}-remaining", "0").strip() == "0"]
+    return [_epoch(headers[f"{quota}-reset"].strip()) for quota in used_up or quotas]
+
+
+def _epoch(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

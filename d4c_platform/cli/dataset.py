@@ -15,7 +15,15 @@ from rich.text import Text
 
 from d4c_platform import datasets
 from d4c_platform.datasets.problem import Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import (
+    CkanSource,
+    Dataset,
+    FixedVintage,
+    HttpFileSource,
+    OpendatasoftSource,
+    StatCanGeographySource,
+    StatCanTableSource,
+)
 from d4c_platform.model.errors import PermanentFailure
 
 app = App(name="dataset", help="Look at and check the declared datasets.")
@@ -124,8 +132,23 @@ def _source(dataset: Dataset) -> str:
     match dataset.source:
         case StatCanTableSource(product_id=product_id):
             return f"StatCan {product_id[:2]}-{product_id[2:4]}-{product_id[4:]}"
-        case HttpFileSource(url=url):
+        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
             return url.rpartition("/")[2]
+        case CkanSource(package=package, resources=resources):
+            return f"CKAN package {package}, {len(resources)} resource{'s' if len(resources) > 1 else ''}"
+        case OpendatasoftSource(dataset=name, format=form):
+            return f"Opendatasoft dataset {name} as {form}"
+
+
+def _origin(dataset: Dataset) -> str:
+    """Where the source lies, for a person who wants to look."""
+    match dataset.source:
+        case StatCanTableSource(languages=languages):
+            return f"{_source(dataset)} ({', '.join(languages)})"
+        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
+            return url
+        case CkanSource() | OpendatasoftSource() as source:
+            return f"{_source(dataset)}: {source.page}"
 
 
 def _vintage(dataset: Dataset) -> str:
@@ -139,15 +162,13 @@ def _show(console: Console, dataset: Dataset) -> None:
     facts = Table(box=box.SIMPLE_HEAD, show_header=False)
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    source = dataset.source
-    origin = source.url if isinstance(source, HttpFileSource) else f"{_source(dataset)} ({', '.join(source.languages)})"
     for label, value in (
         ("title", dataset.title.en),
         ("titre", dataset.title.fr),
         ("description", dataset.description.en),
         ("", dataset.description.fr),
         ("publisher", f"{dataset.publisher.en} / {dataset.publisher.fr}"),
-        ("source", origin),
+        ("source", _origin(dataset)),
         ("transform", dataset.transform.kind),
         ("vintage", _vintage(dataset)),
         ("version", dataset.version),

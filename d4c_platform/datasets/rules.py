@@ -16,12 +16,24 @@ from typing import Any
 from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
+from d4c_platform.model.dataset import (
+    CkanSource,
+    Dataset,
+    FixedVintage,
+    HttpFileSource,
+    OpendatasoftSource,
+    ReleaseVintage,
+    ShapefileTransform,
+    StatCanGeographySource,
+)
 
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
     "http-file": {"shapefile"},
+    "statcan-geography": {"shapefile"},
+    "ckan": {"shapefile", "geojson", "csv"},
+    "opendatasoft": {"geojson", "csv"},
 }
 
 
@@ -32,10 +44,39 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from _area(dataset)
     yield from _columns(dataset)
     yield from _transform(dataset)
-    if isinstance(dataset.source, HttpFileSource):
-        yield from address_problems(dataset.source.url, ("source", "url"))
+    match dataset.source:
+        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
+            yield from address_problems(url, ("source", "url"))
+        case CkanSource() as source:
+            yield from _portal(source.portal)
+            yield from _resources(source)
+        case OpendatasoftSource() as source:
+            yield from _portal(source.portal)
+            yield from _export(source, dataset.transform.kind)
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
+
+
+def _portal(url: str) -> Iterator[Problem]:
+    """A portal's address, to which the paths of its API are appended."""
+    path = ("source", "portal")
+    yield from address_problems(url, path)
+    if "?" in url or "#" in url:
+        yield Problem(path, "it is a base address, so it has no query and no fragment")
+    if "/api/" in url or url.rstrip("/").endswith("/api"):
+        yield Problem(path, "it stops before /api, which is appended")
+
+
+def _resources(source: CkanSource) -> Iterator[Problem]:
+    for index, resource in enumerate(source.resources):
+        if resource in source.resources[:index]:
+            yield Problem(("source", "resources", index), f"{resource} is listed twice")
+
+
+def _export(source: OpendatasoftSource, transform: str) -> Iterator[Problem]:
+    """One export is one file of one format, so the transform has to be the one that reads it."""
+    if transform in _READABLE[source.kind] and transform != source.format:
+        yield Problem(("source", "format"), f"the transform {transform} does not read an export in the format {source.format}")
 
 
 def shared_ids(dataset: Dataset, others: Iterable[Dataset]) -> Iterator[Dataset]:

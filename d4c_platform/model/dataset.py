@@ -50,7 +50,49 @@ class HttpFileSource(Declared):
     url: str = Field(pattern=r"^https?://")
 
 
-Source = Annotated[StatCanTableSource | HttpFileSource, Field(discriminator="kind")]
+class StatCanGeographySource(Declared):
+    """A zip of Statistics Canada's geography (boundaries, road network, attributes) on one of its file servers."""
+
+    kind: Literal["statcan-geography"]
+    url: str = Field(pattern=r"^https://www(12|150)\.statcan\.gc\.ca/[^?#]+\.[zZ][iI][pP]$")
+
+
+class CkanSource(Declared):
+    """Resources of one package (dataset) of a CKAN portal, each watched by its own file and not by the portal's dates."""
+
+    kind: Literal["ckan"]
+    portal: str = Field(
+        pattern=r"^https?://", description="Base URL, to which /api/3/action is appended: https://open.canada.ca/data/en."
+    )
+    package: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="The package's id, or the name in its page's address.")
+    resources: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], ...] = Field(
+        min_length=1, description="The ids of the resources whose files make the dataset."
+    )
+
+    @property
+    def page(self) -> str:
+        """The package's page for people."""
+        return f"{self.portal.rstrip('/')}/dataset/{self.package}"
+
+
+class OpendatasoftSource(Declared):
+    """One dataset of an Opendatasoft portal, exported whole through the Explore API v2.1."""
+
+    kind: Literal["opendatasoft"]
+    portal: str = Field(pattern=r"^https://", description="The portal's address, for instance https://opendata.vancouver.ca.")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@_.-]*$", description="The dataset's id in its page's address.")
+    format: Literal["geojson", "csv", "parquet"] = "geojson"
+
+    @property
+    def page(self) -> str:
+        """The dataset's page for people."""
+        return f"{self.portal.rstrip('/')}/explore/dataset/{self.dataset}/"
+
+
+Source = Annotated[
+    StatCanTableSource | HttpFileSource | StatCanGeographySource | CkanSource | OpendatasoftSource,
+    Field(discriminator="kind"),
+]
 
 
 class StatCanCsvTransform(Declared):

@@ -24,9 +24,8 @@ from pathlib import Path
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, RawFile, Release
-from d4c_platform.sources import zipfiles
 from d4c_platform.sources.detection import AGAIN_KEY, release_key
-from d4c_platform.sources.receipt import KEPT, Receipt, receive
+from d4c_platform.sources.receipt import KEPT, Receipt, content_sha256, receive
 from d4c_platform.sources.recorded import archived, free_folder, is_followed, record, refuse_unless_open, replace
 from d4c_platform.sources.source import Expect, OtherState, Source, SourceUrl
 from d4c_platform.storage import proof
@@ -229,7 +228,7 @@ def _as_stored_before(file: SourceUrl, raw: RawFile, receipt: Receipt, portal: P
     stored = receipt.path.with_name(receipt.path.name + ".stored")
     try:
         size, sha256 = _copied(portal, raw.key, stored)
-        content = zipfiles.content_sha256(stored, file.name) if file.expect is Expect.ZIP else sha256
+        content = content_sha256(file, stored, sha256)
     finally:
         stored.unlink(missing_ok=True)
     if file.in_content and content != raw.content_sha256:

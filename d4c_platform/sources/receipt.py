@@ -81,10 +81,21 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
             kept=KEPT,
             remedy="Withdraw this version; the newer file is noticed on its own",
         )
-    content = zipfiles.content_sha256(path, file.name) if file.expect is Expect.ZIP else arrived.sha256
+    content = content_sha256(file, path, arrived.sha256)
     return Receipt(
         path, arrived.bytes, arrived.sha256, content, datetime.now(UTC), arrived.status, arrived.headers, arrived.redirects
     )
+
+
+def content_sha256(file: SourceUrl, path: Path, sha256: str) -> str:
+    """The hash of a file's canonical content; its own, when its bytes are its content.
+
+    Raises:
+        D4CError: it is no sound zip, or not whole.
+    """
+    if file.content is not None:
+        return file.content(path)
+    return zipfiles.content_sha256(path, file.name) if file.expect is Expect.ZIP else sha256
 
 
 def looks_like_html(start: bytes) -> bool:

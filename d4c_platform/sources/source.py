@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol, Self
 from zoneinfo import ZoneInfo
 
@@ -108,6 +109,8 @@ class SourceUrl:
         accept: asked with the headers of each answer before its body is read; raises `OtherState` when they belong to
             another state of the file. It costs no request of its own, and it speaks of these very bytes.
         absent: why there is nothing to fetch, when the publisher has already said so of an optional file.
+        content: hashes what a received file says, when the same content comes as other bytes each time (an export whose rows
+            have no order). It reads the file once in bounded memory, and raises when the file is not whole.
     """
 
     name: str
@@ -120,6 +123,7 @@ class SourceUrl:
     harvest: Callable[[BinaryIO], Answer] | None = None
     accept: Callable[[Mapping[str, str]], None] | None = None
     absent: str = ""
+    content: Callable[[Path], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 from d4c_platform.model.dataset import Dataset, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.sources.documents import canonical_json
 from d4c_platform.sources.memory import SHARED, Memory
 from d4c_platform.sources.source import (
     EASTERN,
@@ -39,7 +40,6 @@ from d4c_platform.sources.wds import (
     Failed,
     NotYet,
     StatCan,
-    canonical_json,
     eastern_to_utc,
 )
 from d4c_platform.web import HttpRefusal, Web

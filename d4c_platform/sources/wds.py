@@ -7,7 +7,6 @@ Not here: what to do with a release (statcan).
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
+from d4c_platform.sources.documents import json_of
 from d4c_platform.sources.source import EASTERN, WDS
 from d4c_platform.web import HttpRefusal, Web
 
@@ -88,7 +88,7 @@ class StatCan:
         path = f"getChangedCubeList/{day}"
         cubes: list[ChangedCube] = []
         complete = True
-        for item in _object(_json(self._get(path)), list, file=path):
+        for item in _object(self._document(path), list, file=path):
             listed = item if isinstance(item, dict) else {}
             product_id, released = listed.get("productId"), listed.get("releaseTime")
             if product_id and released and listed.get("responseStatusCode", OK) == OK:
@@ -110,20 +110,20 @@ class StatCan:
     def metadata_answer(self, product_id: str) -> tuple[dict[str, Any], httpx.Response]:
         """The metadata object with the answer it came in, for its provenance."""
         response = self._ask("POST", "getCubeMetadata", retry=True, json=[{"productId": int(product_id)}])
-        items = _json(response)
+        items = json_of(response, self.url("getCubeMetadata"), WHERE)
         item = items[0] if isinstance(items, list) and items else items
         return _object(item, dict, file=product_id), response
 
     def full_table_url(self, product_id: str, lang: Literal["en", "fr"]) -> str:
         """Where the full-table CSV zip lies."""
         path = f"getFullTableDownloadCSV/{product_id}/{lang}"
-        return _object(_json(self._get(path)), str, file=path)
+        return _object(self._document(path), str, file=path)
 
     def url(self, method: str) -> str:
         return f"{self._wds}/{method}"
 
-    def _get(self, path: str) -> httpx.Response:
-        return self._ask("GET", path)
+    def _document(self, path: str) -> Any:
+        return json_of(self._ask("GET", path), self.url(path), WHERE)
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -146,21 +146,6 @@ def eastern_to_utc(text: str) -> datetime:
         return (moment if moment.tzinfo else moment.replace(tzinfo=EASTERN)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise PermanentFailure(f"the release time {text!r} is no ISO 8601 time", where=WHERE, remedy=REPORT) from error
-
-
-def canonical_json(document: Any) -> bytes:
-    """One spelling a document: sorted keys, UTF-8, a final newline."""
-    return (json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        kind = response.headers.get("Content-Type", "no content type")
-        raise TransientFailure(
-            f"answered {response.status_code} with {kind} instead of JSON", where=WHERE, file=response.url.path
-        ) from error
 
 
 def _object(answer: Any, kind: type[T], *, file: str) -> T:
