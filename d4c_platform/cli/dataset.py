@@ -15,7 +15,7 @@ from rich.text import Text
 
 from d4c_platform import datasets
 from d4c_platform.datasets.problem import Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import ArcgisSource, Dataset, FixedVintage, HttpFileSource, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure
 
 app = App(name="dataset", help="Look at and check the declared datasets.")
@@ -126,6 +126,8 @@ def _source(dataset: Dataset) -> str:
             return f"StatCan {product_id[:2]}-{product_id[2:4]}-{product_id[4:]}"
         case HttpFileSource(url=url):
             return url.rpartition("/")[2]
+        case ArcgisSource(layer=layer):
+            return "/".join(layer.split("/")[-3:])
 
 
 def _vintage(dataset: Dataset) -> str:
@@ -140,7 +142,13 @@ def _show(console: Console, dataset: Dataset) -> None:
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
     source = dataset.source
-    origin = source.url if isinstance(source, HttpFileSource) else f"{_source(dataset)} ({', '.join(source.languages)})"
+    match source:
+        case StatCanTableSource(languages=languages):
+            origin = f"{_source(dataset)} ({', '.join(languages)})"
+        case HttpFileSource(url=url):
+            origin = url
+        case ArcgisSource(layer=layer, where=where):
+            origin = f"{layer} where {where}"
     for label, value in (
         ("title", dataset.title.en),
         ("titre", dataset.title.fr),

@@ -16,12 +16,13 @@ from typing import Any
 from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
+from d4c_platform.model.dataset import ArcgisSource, Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
 
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
     "http-file": {"shapefile"},
+    "arcgis": {"geojson"},
 }
 
 
@@ -34,6 +35,8 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from _transform(dataset)
     if isinstance(dataset.source, HttpFileSource):
         yield from address_problems(dataset.source.url, ("source", "url"))
+    if isinstance(dataset.source, ArcgisSource):
+        yield from address_problems(dataset.source.layer, ("source", "layer"))
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
 
