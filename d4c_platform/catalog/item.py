@@ -15,7 +15,7 @@ from typing import Any
 
 from d4c_platform.catalog.vocabulary import DATA_ROLES, EXTENSIONS, OTHER_ROLES, PORTAL, SOFTWARE, STAC_VERSION, multihash
 from d4c_platform.catalog.wkb import bounds, rectangle
-from d4c_platform.model.dataset import CkanSource, Dataset, FixedVintage, OpendatasoftSource, StatCanTableSource
+from d4c_platform.model.dataset import ArcgisSource, CkanSource, Dataset, FixedVintage, OpendatasoftSource, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Item, Manifest, Release
 from d4c_platform.naming import parse, read_date
@@ -162,6 +162,8 @@ def _links(dataset: Dataset, release: Release) -> list[dict[str, Any]]:
             page = _link("via", STATCAN_TABLE_PAGE.format(product_id=product_id), "text/html", "The publisher's page", "en")
         case CkanSource() | OpendatasoftSource() as source:
             page = _link("via", source.page, "text/html", "The publisher's page", None)
+        case ArcgisSource(layer=layer):
+            page = _link("via", layer, "text/html", "The publisher's layer", None)
         case source:
             page = _link("via", source.url, "application/octet-stream", "The publisher's file", None)
     licence, url = dataset.licence.title, dataset.licence.url

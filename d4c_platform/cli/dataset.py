@@ -16,6 +16,7 @@ from rich.text import Text
 from d4c_platform import datasets
 from d4c_platform.datasets.problem import Problem
 from d4c_platform.model.dataset import (
+    ArcgisSource,
     CkanSource,
     Dataset,
     FixedVintage,
@@ -138,6 +139,8 @@ def _source(dataset: Dataset) -> str:
             return f"CKAN package {package}, {len(resources)} resource{'s' if len(resources) > 1 else ''}"
         case OpendatasoftSource(dataset=name, format=form):
             return f"Opendatasoft dataset {name} as {form}"
+        case ArcgisSource(layer=layer):
+            return "/".join(layer.split("/")[-3:])
 
 
 def _origin(dataset: Dataset) -> str:
@@ -149,6 +152,8 @@ def _origin(dataset: Dataset) -> str:
             return url
         case CkanSource() | OpendatasoftSource() as source:
             return f"{_source(dataset)}: {source.page}"
+        case ArcgisSource(layer=layer, where=where):
+            return f"{layer} where {where}"
 
 
 def _vintage(dataset: Dataset) -> str:

@@ -17,6 +17,7 @@ from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
 from d4c_platform.model.dataset import (
+    ArcgisSource,
     CkanSource,
     Dataset,
     FixedVintage,
@@ -34,6 +35,7 @@ _READABLE = {
     "statcan-geography": {"shapefile"},
     "ckan": {"shapefile", "geojson", "csv"},
     "opendatasoft": {"geojson", "csv"},
+    "arcgis": {"geojson"},
 }
 
 
@@ -53,6 +55,8 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
         case OpendatasoftSource() as source:
             yield from _portal(source.portal)
             yield from _export(source, dataset.transform.kind)
+        case ArcgisSource(layer=layer):
+            yield from address_problems(layer, ("source", "layer"))
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
 

@@ -89,8 +89,19 @@ class OpendatasoftSource(Declared):
         return f"{self.portal.rstrip('/')}/explore/dataset/{self.dataset}/"
 
 
+class ArcgisSource(Declared):
+    """One layer or table of an ArcGIS server, watched by its edit date, or by its content where it has none."""
+
+    kind: Literal["arcgis"]
+    layer: str = Field(
+        pattern=r"^https://[^?#\s]+/(FeatureServer|MapServer)/[0-9]+$",
+        description="URL of the layer, without a query: it ends in /FeatureServer/N or /MapServer/N.",
+    )
+    where: str = Field(default="1=1", min_length=1, description="Which rows, as a SQL condition that the server understands.")
+
+
 Source = Annotated[
-    StatCanTableSource | HttpFileSource | StatCanGeographySource | CkanSource | OpendatasoftSource,
+    StatCanTableSource | HttpFileSource | StatCanGeographySource | CkanSource | OpendatasoftSource | ArcgisSource,
     Field(discriminator="kind"),
 ]
 

@@ -78,7 +78,8 @@ def archive(
         error.about(dataset=dataset.id, version=candidate.version_id, kept=KEPT)
         if isinstance(error, OtherState) and not is_followed(candidate, portal):
             raise TransientFailure(
-                "the file changed between noticing and fetching, or servers behind one name disagree; it is looked at again",
+                "the file changed between noticing and fetching, or servers behind one name disagree; it is looked at again "
+                f"({error.what})",
                 where=error.where,
                 dataset=error.dataset,
                 version=error.version,
