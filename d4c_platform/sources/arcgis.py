@@ -29,9 +29,9 @@ from d4c_platform.sources.arcgis_features import WHERE
 from d4c_platform.sources.arcgis_layer import ALL_ROWS, Edited, Layer, LayerClient
 from d4c_platform.sources.arcgis_looks import SHARED, Looked, Looks
 from d4c_platform.sources.arcgis_walk import LayerChanged, Walk, refuse_empty
+from d4c_platform.sources.documents import canonical_json
 from d4c_platform.sources.receipt import KEPT
 from d4c_platform.sources.source import Answer, Expect, Noticed, OtherState, SourceSettings, SourceUrl, eastern_date, utc_key
-from d4c_platform.sources.wds import canonical_json
 from d4c_platform.web import Web
 
 DATA, METADATA = "layer.geojson", "layer.json"

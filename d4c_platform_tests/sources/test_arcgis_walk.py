@@ -17,7 +17,7 @@ from d4c_platform.sandbox.arcgis_layers import Edit
 from d4c_platform.sources.arcgis_layer import LayerClient
 from d4c_platform.sources.arcgis_walk import LayerChanged, Walk
 from d4c_platform.web import Web
-from d4c_platform_tests.sources.arcgis_server import ADDRESS, LAYER, Gis, feature, harvest, oids_of, serving
+from d4c_platform_tests.sources.arcgis_server import ADDRESS, Gis, feature, harvest, oids_of, serving
 
 
 @pytest.fixture(scope="module")
