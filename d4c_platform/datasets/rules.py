@@ -21,7 +21,7 @@ from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, Re
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
-    "http-file": {"shapefile"},
+    "http-file": {"shapefile", "geojson", "csv"},
 }
 
 

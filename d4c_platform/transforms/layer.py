@@ -34,13 +34,13 @@ from d4c_platform.transforms.crs import Recognised
 from d4c_platform.transforms.engine import BATCH_ROWS, engine, quoted
 from d4c_platform.transforms.geometry_file import GeometryFile, spans
 from d4c_platform.transforms.layer_columns import LayerColumn, columns_of, dguids
-from d4c_platform.transforms.logical_hash import COVERING, LogicalHash, canonical_order, order_by
+from d4c_platform.transforms.logical_hash import COVERING, LogicalHash, order_by
 
 READ_ROWS = 10_000  # features that are handed over at once, fewer when they are large
 _BOUNDS = tuple(f"__{corner}" for corner in geo.CORNERS)
 _AT, _BYTES, _BEGINS = "__at", "__bytes", "__begins"  # where a row's shape lies in the geometry file
 _WHERE = ((_AT, pa.int64()), (_BYTES, pa.int64()), (_BEGINS, pa.binary()))
-_PLACE, _TIE = "__hilbert", "__tie"
+_ROW, _PLACE, _TIE = "__row", "__hilbert", "__tie"  # not `rowid`: a publisher may call a column so
 _BOX = pa.struct([pa.field(corner, pa.float32()) for corner in geo.CORNERS])
 
 
@@ -113,7 +113,7 @@ def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSou
         types = geo.type_names_as_multi(seen.types) if multi else seen.types
         _place(sql, schema, seen, read, multiplied if multi else None)
         layer = _Placed(sql, multiplied if multi else read, schema)
-        order = canonical_order(dataset.key, schema.names)
+        order = parquet.declared_order(dataset, schema.names, source.name)
         layer.break_ties()
         written = parquet.write(
             workdir / f"{version_id}.parquet",
@@ -149,6 +149,7 @@ def _stage(
                 *(c.column.field for c in columns),
                 *(pa.field(n, pa.float64()) for n in _BOUNDS),
                 *(pa.field(n, kind) for n, kind in _WHERE),
+                pa.field(_ROW, pa.int64()),
             ]
         ).remove_metadata()
         batches = (_measured(batch, layer.wkb, columns, schema, shapes, dguid, source, seen) for batch in layer.batches)
@@ -170,7 +171,7 @@ def _measured(
     geometries = shapely.from_wkb(raw.to_numpy(zero_copy_only=False))
     bounds = shapely.bounds(geometries)
     missing, empty = shapely.is_missing(geometries), shapely.is_empty(geometries)
-    seen.rows += batch.num_rows
+    before, seen.rows = seen.rows, seen.rows + batch.num_rows
     seen.types |= geo.type_names(geometries)
     seen.total = geo.union(bounds, seen.total)
     seen.wgs84 = geo.union(geo.wgs84_bounds(geometries, bounds, source.recognised), seen.wgs84)
@@ -188,6 +189,7 @@ def _measured(
         arrays.append(values.cast(c.column.type))
     arrays += [pa.array(bounds[:, i], pa.float64()) for i in range(4)]
     arrays += _kept(shapes, geo.to_wkb(geometries))
+    arrays.append(pa.array(range(before, seen.rows), pa.int64()))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -205,19 +207,20 @@ def _place(
     """
     total = seen.total or (0.0, 0.0, 0.0, 0.0)
     attributes = schema.names[:-1]
-    names = [*attributes, *_BOUNDS, *(n for n, _ in _WHERE)]
+    names = [*attributes, *_BOUNDS, *(n for n, _ in _WHERE), _ROW]
     out = pa.schema(
         [
             *list(schema.remove_metadata())[:-1],
             *(pa.field(n, pa.float32()) for n in _BOUNDS),
             *(pa.field(n, kind) for n, kind in _WHERE),
+            pa.field(_ROW, pa.int64()),
             pa.field(_PLACE, pa.int64()),
         ]
     )
 
     def placed() -> Iterator[pa.RecordBatch]:
         selected = ", ".join(map(quoted, names))
-        reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY rowid").to_arrow_reader(READ_ROWS)  # noqa: S608
+        reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY {_ROW}").to_arrow_reader(READ_ROWS)  # noqa: S608
         for arrived in reader:
             for start, end in spans(arrived.column(_BYTES).to_pylist()):
                 batch = arrived.slice(start, end - start)
@@ -229,7 +232,7 @@ def _place(
                 else:
                     single = shapely.from_wkb(np.array(_shapes(shapes, batch), dtype=object))
                     arrays += _kept(multiplied, geo.to_wkb(geo.to_multi(single)))
-                arrays.append(pa.array(geo.hilbert(bounds, total), pa.int64()))
+                arrays += [batch.column(_ROW), pa.array(geo.hilbert(bounds, total), pa.int64())]
                 yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, out, strict=True)], schema=out)
 
     _fill(sql, "placed", out, placed())
@@ -253,14 +256,15 @@ class _Placed:
         """The table `ties`: rows that differ only behind the beginning of their shape, in the order of the whole shape."""
         others = ", ".join(map(quoted, (*self.schema.names[:-1], _BEGINS)))
         tied = self.sql.execute(
-            f"SELECT r, id, {_AT}, {_BYTES} FROM ("  # noqa: S608 - identifiers are quoted
-            f"SELECT rowid AS id, {_AT}, {_BYTES}, dense_rank() OVER (ORDER BY {others}) AS r"
-            f" FROM placed WHERE octet_length({_BEGINS}) < {_BYTES}) QUALIFY count(*) OVER (PARTITION BY r) > 1 ORDER BY r, id"
+            f"SELECT r, {_ROW}, {_AT}, {_BYTES} FROM ("  # noqa: S608 - identifiers are quoted
+            f"SELECT {_ROW}, {_AT}, {_BYTES}, dense_rank() OVER (ORDER BY {others}) AS r"
+            f" FROM placed WHERE octet_length({_BEGINS}) < {_BYTES})"
+            f" QUALIFY count(*) OVER (PARTITION BY r) > 1 ORDER BY r, {_ROW}"
         ).fetchall()
         ids: list[int] = []
         for _, group in groupby(tied, key=itemgetter(0)):
             ids += self.shapes.sorted((identity, place, size) for _, identity, place, size in group)
-        ties = pa.table({"id": pa.array(ids, pa.int64()), _TIE: pa.array(range(len(ids)), pa.int64())})  # noqa: F841
+        ties = pa.table({_ROW: pa.array(ids, pa.int64()), _TIE: pa.array(range(len(ids)), pa.int64())})  # noqa: F841
         self.sql.execute("CREATE TABLE ties AS SELECT * FROM ties")
 
     def in_order(self, order: tuple[str, ...], *, along_hilbert: bool) -> Iterator[pa.RecordBatch]:
@@ -276,7 +280,8 @@ class _Placed:
             corners = ", ".join(f"'{c}': {quoted(column)}" for c, column in zip(geo.CORNERS, _BOUNDS, strict=True))
             chosen += f", CASE WHEN {quoted(_BOUNDS[0])} IS NULL THEN NULL ELSE {{{corners}}} END AS {COVERING}"
             schema = schema.append(pa.field(COVERING, _BOX))
-        query = f"SELECT {chosen} FROM placed LEFT JOIN ties ON placed.rowid = ties.id ORDER BY {by}"  # noqa: S608 - quoted
+        rows = f"SELECT placed.*, {_TIE} FROM placed LEFT JOIN ties USING ({_ROW})"  # noqa: S608 - quoted
+        query = f"SELECT {chosen} FROM ({rows}) ORDER BY {by}"  # noqa: S608 - quoted
         for arrived in self.sql.cursor().execute(query).to_arrow_reader(BATCH_ROWS):
             for start, end in spans(arrived.column(_BYTES).to_pylist()):
                 batch = arrived.slice(start, end - start)

@@ -37,7 +37,7 @@ def columns_of(schema: pa.Schema, geometry: str, dataset: Dataset, dguid: str | 
     for field in schema:
         if field.name == geometry:
             continue
-        name = unique(field.name.lower(), taken)
+        name = unique(field.name.lower() or "column", taken)
         en, fr = (declared[name].title.en, declared[name].title.fr) if name in declared else (field.name, field.name)
         columns.append(LayerColumn(Column(name, field.type, en, fr, field.name), field.name))
     if dguid:
