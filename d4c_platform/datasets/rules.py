@@ -31,11 +31,11 @@ from d4c_platform.model.dataset import (
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
-    "http-file": {"shapefile"},
     "statcan-geography": {"shapefile"},
     "ckan": {"shapefile", "geojson", "csv"},
     "opendatasoft": {"geojson", "csv"},
     "arcgis": {"geojson"},
+    "http-file": {"shapefile", "geojson", "csv"},
 }
 
 

@@ -123,7 +123,32 @@ class ShapefileTransform(Declared):
     )
 
 
-Transform = Annotated[StatCanCsvTransform | ShapefileTransform, Field(discriminator="kind")]
+class GeoJsonTransform(Declared):
+    """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet 1.1."""
+
+    kind: Literal["geojson"]
+    dguid: str | None = Field(
+        default=None,
+        description="How to build the DGUID column: a template over the properties, for instance 2021A0002{PRUID}.",
+    )
+
+
+CSV_TYPES = ("string", "bool", "int32", "int64", "double", "date32[day]", "timestamp[us]", "timestamp[us, tz=UTC]")
+"""What a column of a CSV can be declared to be; it is text unless it is declared."""
+
+
+class CsvTransform(Declared):
+    """CSV – plain, gzipped, or one or several of one shape in a zip – to one Parquet table, typed as `columns` declares."""
+
+    kind: Literal["csv"]
+    members: str | None = Field(
+        default=None, min_length=1, description="Which files of a zip are the table, for instance Addresses/Address_*.csv."
+    )
+    encoding: str = Field(default="utf-8", description="Text encoding; nothing is guessed.")
+    delimiter: Literal[",", ";", "|", "\t"] = ","
+
+
+Transform = Annotated[StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform, Field(discriminator="kind")]
 
 
 class FixedVintage(Declared):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from d4c_platform.model.dataset import Dataset, ShapefileTransform, StatCanCsvTransform
+from d4c_platform.model.dataset import CsvTransform, Dataset, GeoJsonTransform, ShapefileTransform, StatCanCsvTransform
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
 from d4c_platform.transforms.machine import machine_troubles
@@ -51,3 +51,11 @@ def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: 
             from d4c_platform.transforms.shapefile import build as build_layer
 
             return build_layer(dataset, transform, version_id, raw, workdir)
+        case GeoJsonTransform() as transform:
+            from d4c_platform.transforms.geojson import build as build_features
+
+            return build_features(dataset, transform, version_id, raw, workdir)
+        case CsvTransform() as transform:
+            from d4c_platform.transforms.csv_table import build as build_rows
+
+            return build_rows(dataset, transform, version_id, raw, workdir)

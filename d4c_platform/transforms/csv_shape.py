@@ -5,7 +5,7 @@ NumPy at several hundred megabytes a second, so a row that is too long or too sh
 anything is read from it, and the number of records is known independently of the reader that parses them. A blank line is
 no record: it has no fields to lose.
 
-Not here: what to do with a bad row (statcan_csv fails; nothing is skipped).
+Not here: what to do with a bad row (whoever reads fails; nothing is skipped).
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ class Shape:
 
 
 class ShapeReader:
-    """Takes a CSV's bytes chunk by chunk; ends in its shape or in a failure that names the line."""
+    """Takes a CSV's bytes chunk by chunk; ends in its shape or in a failure that names the line.
 
-    def __init__(self, file: str) -> None:
+    Args:
+        separator: of fields, when it is declared; otherwise the header says whether it is a comma or a semicolon.
+    """
+
+    def __init__(self, file: str, separator: str = "") -> None:
         self._file = file
         self._rest = b""
         self._header: tuple[str, ...] = ()
-        self._separator = ""
+        self._separator = separator
         self._records = 0
         self._line = 1  # of the first byte of the rest
         self._started = False
@@ -111,7 +115,7 @@ class ShapeReader:
                 remedy="Tell the publisher; nothing is converted by guess",
             ) from error
         # French full-table files separate with semicolons because their decimals have commas.
-        self._separator = max(",;", key=lambda s: len(next(csv.reader([text], delimiter=s))))
+        self._separator = self._separator or max(",;", key=lambda s: len(next(csv.reader([text], delimiter=s))))
         self._header = tuple(name.strip() for name in next(csv.reader([text], delimiter=self._separator)))
         self._line += data.count(b"\n", 0, end + 1)
         self._rest = b""

@@ -7,7 +7,7 @@ from string import Formatter
 
 import pyarrow as pa
 
-from d4c_platform.model.dataset import Dataset, ShapefileTransform
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms.geo import GEOMETRY
 from d4c_platform.transforms.logical_hash import COVERING
@@ -25,9 +25,7 @@ class LayerColumn:
     source: str | None
 
 
-def columns_of(
-    schema: pa.Schema, geometry: str, dataset: Dataset, transform: ShapefileTransform, file: str
-) -> tuple[LayerColumn, ...]:
+def columns_of(schema: pa.Schema, geometry: str, dataset: Dataset, dguid: str | None, file: str) -> tuple[LayerColumn, ...]:
     """The attribute columns in their order.
 
     Raises:
@@ -39,20 +37,20 @@ def columns_of(
     for field in schema:
         if field.name == geometry:
             continue
-        name = unique(field.name.lower(), taken)
+        name = unique(field.name.lower() or "column", taken)
         en, fr = (declared[name].title.en, declared[name].title.fr) if name in declared else (field.name, field.name)
         columns.append(LayerColumn(Column(name, field.type, en, fr, field.name), field.name))
-    if transform.dguid:
+    if dguid:
         if DGUID_COLUMN in taken:
             raise PermanentFailure(
                 "the layer has a DGUID column of its own",
                 file=file,
                 remedy="Remove `dguid` from the transform in the declaration",
             )
-        absent = [name for name in _fields(transform.dguid) if name not in schema.names]
+        absent = [name for name in _fields(dguid) if name not in schema.names]
         if absent:
             raise PermanentFailure(
-                f"the DGUID is declared as {transform.dguid}, but there is no column {', '.join(absent)} (there are"
+                f"the DGUID is declared as {dguid}, but there is no column {', '.join(absent)} (there are"
                 f" {', '.join(c.source or '' for c in columns)})",
                 file=file,
                 remedy="Correct `dguid` in the declaration",
@@ -64,13 +62,12 @@ def columns_of(
     return tuple(columns)
 
 
-def dguids(batch: pa.RecordBatch, transform: ShapefileTransform, file: str) -> pa.Array:
+def dguids(batch: pa.RecordBatch, template: str, file: str) -> pa.Array:
     """The DGUID of each row by the declared rule; null where a part of it is null.
 
     Raises:
         PermanentFailure: the rule is no template.
     """
-    template = transform.dguid or ""
     names = _fields(template)
     parts = [batch.column(name).to_pylist() for name in names]
     try:

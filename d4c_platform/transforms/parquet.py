@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import ColumnInfo
-from d4c_platform.transforms.logical_hash import COVERING, FACTS, RECIPE, LogicalHash
+from d4c_platform.transforms.logical_hash import COVERING, FACTS, RECIPE, LogicalHash, canonical_order
 
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 15
 SMALL_TABLE_ROWS = 1_000_000
@@ -193,6 +194,22 @@ def _table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     table = pa.Table.from_batches(batches)
     arrays = [pc.cast(table.column(f.name), f.type).combine_chunks() for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def declared_order(dataset: Dataset, names: Sequence[str], file: str) -> tuple[str, ...]:
+    """The canonical order of a table's rows.
+
+    Raises:
+        PermanentFailure: the declared key names a column that the table does not have.
+    """
+    if absent := [name for name in dataset.key if name not in names]:
+        raise PermanentFailure(
+            f"the key is declared as {', '.join(dataset.key)}, but there is no column {', '.join(absent)} (there are"
+            f" {', '.join(names)})",
+            file=file,
+            remedy="Correct `key` in the declaration, or tell the publisher",
+        )
+    return canonical_order(dataset.key, names)
 
 
 def describe(dataset: Dataset, version_id: str) -> dict[str, Any]:

@@ -1,25 +1,16 @@
-"""A zipped shapefile to GeoParquet 1.1, in bounded memory.
+"""A zipped shapefile, read as a layer: GDAL streams it in Arrow batches that are bounded by bytes.
 
-GDAL streams Arrow batches; each is measured as it passes, its rows go to DuckDB and its shapes to a file beside it; then one
-sort along the Hilbert curve streams into the writer. Batches are bounded by bytes, not only by rows: one shape may be
-megabytes. No GeoDataFrame holds the layer: pandas would also turn integers with a null into floats.
-
-The geometry stays what the publisher published, in its own CRS: null and invalid shapes are kept and counted. Only when
-single and multiple shapes are mixed, as shapefiles mix them, the single ones become multiple ones of one part.
+Not here: what is in the zip (shapefile_source), what becomes of the features (layer).
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-import duckdb
-import numpy as np
 import pyarrow as pa
 import pyogrio
 import shapely
@@ -27,39 +18,12 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from d4c_platform.model.dataset import Dataset, ShapefileTransform
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.naming import DGUID
-from d4c_platform.transforms import geo, parquet, shapefile_source
+from d4c_platform.transforms import layer, shapefile_source
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.crs import Recognised
-from d4c_platform.transforms.engine import BATCH_ROWS, engine, quoted
-from d4c_platform.transforms.geometry_file import BATCH_BYTES, GeometryFile, spans
-from d4c_platform.transforms.layer_columns import LayerColumn, columns_of, dguids
-from d4c_platform.transforms.logical_hash import COVERING, LogicalHash, canonical_order, order_by
+from d4c_platform.transforms.geometry_file import BATCH_BYTES
 from d4c_platform.transforms.machine import PUBLISHERS
 from d4c_platform.transforms.shapefile_source import ShapefileSource
-
-READ_ROWS = 10_000  # features that GDAL hands over at once, fewer when they are large
-_BOUNDS = tuple(f"__{corner}" for corner in geo.CORNERS)
-_AT, _BYTES, _BEGINS = "__at", "__bytes", "__begins"  # where a row's shape lies in the geometry file
-_WHERE = ((_AT, pa.int64()), (_BYTES, pa.int64()), (_BEGINS, pa.binary()))
-_PLACE, _TIE = "__hilbert", "__tie"
-_BOX = pa.struct([pa.field(corner, pa.float32()) for corner in geo.CORNERS])
-
-
-@dataclass(slots=True)
-class Seen:
-    """What passed by while the layer was read."""
-
-    rows: int = 0
-    types: set[str] = field(default_factory=set)
-    total: tuple[float, float, float, float] | None = None
-    wgs84: tuple[float, float, float, float] | None = None
-    ccw: bool = True
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("null_geometries", "empty_geometries", "invalid_geometries", "invalid_dguids"), 0
-        )
-    )
 
 
 def build(
@@ -76,237 +40,46 @@ def build(
             f"a layer's release is one zip, not {sorted(raw)}", file=", ".join(sorted(raw)) or None, remedy="Archive it again"
         )
     source = shapefile_source.unpack(zips[0], transform.encoding, workdir)
-    seen = Seen()
-    with (
-        engine(workdir) as sql,
-        GeometryFile(workdir / "shapes.wkb") as read,
-        GeometryFile(workdir / "shapes-multi.wkb") as multiplied,
-    ):
-        columns = _stage(sql, read, source, dataset, transform, seen)
-        shutil.rmtree(source.path.parent)  # it is read; the disk is wanted for sorting
-        schema = pa.schema([*(c.column.field for c in columns), pa.field(geo.GEOMETRY, pa.binary())])
-        multi = geo.needs_multi(seen.types)
-        types = geo.type_names_as_multi(seen.types) if multi else seen.types
-        _place(sql, schema, seen, read, multiplied if multi else None)
-        layer = _Placed(sql, multiplied if multi else read, schema)
-        order = canonical_order(dataset.key, schema.names)
-        layer.break_ties()
-        written = parquet.write(
-            workdir / f"{version_id}.parquet",
-            [*(c.column for c in columns), *_geometry_columns()],
-            layer.in_order(order, along_hilbert=True),
-            expected_rows=seen.rows,
-            order=order,
-            facts={**parquet.describe(dataset, version_id), "crs": source.recognised.code},
-            geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows)),
-            logical_hash=_hash(layer, schema, order, source.recognised),
-        )
-        return BuiltFile(
-            path=workdir / f"{version_id}.parquet",
-            rows=written.rows,
-            columns=written.columns,
-            logical_hash=written.logical_hash,
-            key=dataset.key,
-            bbox=seen.wgs84,
-            crs=source.recognised.code,
-            geometry_types=tuple(sorted(types)),
-            counts=MappingProxyType({"source_rows": seen.rows, **seen.counts}),
-        )
-
-
-def _stage(
-    sql: duckdb.DuckDBPyConnection,
-    shapes: GeometryFile,
-    source: ShapefileSource,
-    dataset: Dataset,
-    transform: ShapefileTransform,
-    seen: Seen,
-) -> tuple[LayerColumn, ...]:
-    """Read the layer once: attributes and bounds into the table `layer`, WKB into the geometry file."""
-    rows = source.rows_within(BATCH_BYTES, most=READ_ROWS)
-    try:
-        with pyogrio.open_arrow(source.path, encoding=source.encoding, batch_size=rows, use_pyarrow=True) as (
-            meta,
-            reader,
-        ):
-            wkb = meta["geometry_name"] or "wkb_geometry"
-            columns = columns_of(reader.schema, wkb, dataset, transform, source.name)
-            schema = pa.schema(
-                [
-                    *(c.column.field for c in columns),
-                    *(pa.field(n, pa.float64()) for n in _BOUNDS),
-                    *(pa.field(n, kind) for n, kind in _WHERE),
-                ]
-            ).remove_metadata()
-            batches = (_measured(batch, wkb, columns, schema, shapes, transform, source, seen) for batch in reader)
-            _fill(sql, "layer", schema, batches)
-    except (
-        DataSourceError,
-        DataLayerError,
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        *PUBLISHERS,
-        UnicodeError,
-        shapely.errors.ShapelyError,
-    ) as error:
-        raise PermanentFailure(
-            f"the shapefile cannot be read as {source.encoding} ({str(error).strip().splitlines()[0]})",
-            file=source.name,
-            remedy="If its text is damaged, declare the right `encoding`; else fetch the release again",
-        ) from error
-    return columns
-
-
-def _measured(
-    batch: pa.RecordBatch,
-    wkb: str,
-    columns: tuple[LayerColumn, ...],
-    schema: pa.Schema,
-    shapes: GeometryFile,
-    transform: ShapefileTransform,
-    source: ShapefileSource,
-    seen: Seen,
-) -> pa.RecordBatch:
-    raw = batch.column(wkb)
-    geometries = shapely.from_wkb(raw.to_numpy(zero_copy_only=False))
-    bounds = shapely.bounds(geometries)
-    missing, empty = shapely.is_missing(geometries), shapely.is_empty(geometries)
-    seen.rows += batch.num_rows
-    seen.types |= geo.type_names(geometries)
-    seen.total = geo.union(bounds, seen.total)
-    seen.wgs84 = geo.union(geo.wgs84_bounds(geometries, bounds, source.recognised), seen.wgs84)
-    seen.ccw = seen.ccw and geo.counter_clockwise(geometries)
-    seen.counts["null_geometries"] += int(missing.sum())
-    seen.counts["empty_geometries"] += int(empty.sum())
-    seen.counts["invalid_geometries"] += int((~shapely.is_valid(geometries) & ~missing).sum())
-    arrays = []
-    for c in columns:
-        values = dguids(batch, transform, source.name) if c.source is None else batch.column(c.source)
-        if c.column.name == "dguid":
-            seen.counts["invalid_dguids"] += sum(v is not None and not DGUID.fullmatch(str(v)) for v in values.to_pylist())
-        if pa.types.is_string(values.type):
-            values.validate(full=True)  # bytes that are not the text they were declared to be
-        arrays.append(values.cast(c.column.type))
-    arrays += [pa.array(bounds[:, i], pa.float64()) for i in range(4)]
-    arrays += _kept(shapes, geo.to_wkb(geometries))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _kept(shapes: GeometryFile, geometries: list[bytes | None]) -> list[pa.Array]:
-    return [pa.array(values, kind) for values, (_, kind) in zip(shapes.append(geometries), _WHERE, strict=True)]
-
-
-def _place(
-    sql: duckdb.DuckDBPyConnection, schema: pa.Schema, seen: Seen, shapes: GeometryFile, multiplied: GeometryFile | None
-) -> None:
-    """The table `placed`: the layer with its place on the Hilbert curve and its covering box.
-
-    Args:
-        multiplied: where the shapes go as multiple ones, when they have to be.
-    """
-    total = seen.total or (0.0, 0.0, 0.0, 0.0)
-    attributes = schema.names[:-1]
-    names = [*attributes, *_BOUNDS, *(n for n, _ in _WHERE)]
-    out = pa.schema(
-        [
-            *list(schema.remove_metadata())[:-1],
-            *(pa.field(n, pa.float32()) for n in _BOUNDS),
-            *(pa.field(n, kind) for n, kind in _WHERE),
-            pa.field(_PLACE, pa.int64()),
-        ]
-    )
-
-    def placed() -> Iterator[pa.RecordBatch]:
-        selected = ", ".join(map(quoted, names))
-        reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY rowid").to_arrow_reader(READ_ROWS)  # noqa: S608
-        for arrived in reader:
-            for start, end in spans(arrived.column(_BYTES).to_pylist()):
-                batch = arrived.slice(start, end - start)
-                arrays = [batch.column(name) for name in attributes]
-                bounds = np.stack([batch.column(n).to_numpy(zero_copy_only=False) for n in _BOUNDS], axis=1)
-                arrays += [pa.array(corner, pa.float32(), from_pandas=True) for corner in geo.outward(bounds).T]
-                if multiplied is None:
-                    arrays += [batch.column(n) for n, _ in _WHERE]
-                else:
-                    single = shapely.from_wkb(np.array(_shapes(shapes, batch), dtype=object))
-                    arrays += _kept(multiplied, geo.to_wkb(geo.to_multi(single)))
-                arrays.append(pa.array(geo.hilbert(bounds, total), pa.int64()))
-                yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, out, strict=True)], schema=out)
-
-    _fill(sql, "placed", out, placed())
-    sql.execute("DROP TABLE layer")
-
-
-def _shapes(shapes: GeometryFile, batch: pa.RecordBatch) -> list[bytes | None]:
-    where = zip(batch.column(_AT).to_pylist(), batch.column(_BYTES).to_pylist(), strict=True)
-    return [shapes.read(place, size) for place, size in where]
+    return layer.build(dataset, transform.dguid, version_id, _Shapefile(source), workdir)
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
-    """The table `placed` and its shapes, to be read in any order."""
+class _Shapefile:
+    """An unpacked shapefile as a source of features."""
 
-    sql: duckdb.DuckDBPyConnection
-    shapes: GeometryFile
-    schema: pa.Schema
+    source: ShapefileSource
 
-    def break_ties(self) -> None:
-        """The table `ties`: rows that differ only behind the beginning of their shape, in the order of the whole shape."""
-        others = ", ".join(map(quoted, (*self.schema.names[:-1], _BEGINS)))
-        tied = self.sql.execute(
-            f"SELECT r, id, {_AT}, {_BYTES} FROM ("  # noqa: S608 - identifiers are quoted
-            f"SELECT rowid AS id, {_AT}, {_BYTES}, dense_rank() OVER (ORDER BY {others}) AS r"
-            f" FROM placed WHERE octet_length({_BEGINS}) < {_BYTES}) QUALIFY count(*) OVER (PARTITION BY r) > 1 ORDER BY r, id"
-        ).fetchall()
-        ids: list[int] = []
-        for _, group in groupby(tied, key=itemgetter(0)):
-            ids += self.shapes.sorted((identity, place, size) for _, identity, place, size in group)
-        ties = pa.table({"id": pa.array(ids, pa.int64()), _TIE: pa.array(range(len(ids)), pa.int64())})  # noqa: F841
-        self.sql.execute("CREATE TABLE ties AS SELECT * FROM ties")
+    @property
+    def name(self) -> str:
+        return self.source.name
 
-    def in_order(self, order: tuple[str, ...], *, along_hilbert: bool) -> Iterator[pa.RecordBatch]:
-        """The rows in canonical order; along the Hilbert curve they have their covering, too."""
-        attributes = self.schema.names[:-1]
-        by = order_by(_BEGINS if name == geo.GEOMETRY else name for name in order)
-        if geo.GEOMETRY in order:
-            by = by.replace(order_by([_BEGINS]), f"{order_by([_BEGINS])}, {_TIE} ASC NULLS FIRST")
-        chosen = ", ".join([*map(quoted, attributes), _AT, _BYTES])
-        schema = self.schema.remove_metadata()
-        if along_hilbert:
-            by = f"{_PLACE}, {by}"
-            corners = ", ".join(f"'{c}': {quoted(column)}" for c, column in zip(geo.CORNERS, _BOUNDS, strict=True))
-            chosen += f", CASE WHEN {quoted(_BOUNDS[0])} IS NULL THEN NULL ELSE {{{corners}}} END AS {COVERING}"
-            schema = schema.append(pa.field(COVERING, _BOX))
-        query = f"SELECT {chosen} FROM placed LEFT JOIN ties ON placed.rowid = ties.id ORDER BY {by}"  # noqa: S608 - quoted
-        for arrived in self.sql.cursor().execute(query).to_arrow_reader(BATCH_ROWS):
-            for start, end in spans(arrived.column(_BYTES).to_pylist()):
-                batch = arrived.slice(start, end - start)
-                arrays = [*(batch.column(n) for n in attributes), pa.array(_shapes(self.shapes, batch), pa.binary())]
-                arrays += [batch.column(COVERING)] if along_hilbert else []
-                yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
+    @property
+    def recognised(self) -> Recognised:
+        return self.source.recognised
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {}
 
-def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Make a table of batches, inserting them one by one from this thread.
-
-    Handing DuckDB a reader to pull from would run GDAL, GEOS and PROJ on its threads, which crashed PROJ.
-    """
-    batch = schema.empty_table()
-    sql.execute(f"CREATE TABLE {table} AS SELECT * FROM batch")  # noqa: S608 - our own names
-    for batch in batches:  # noqa: B007 - DuckDB reads it by its name
-        sql.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - our own names
-
-
-def _hash(layer: _Placed, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
-    """The logical hash, in canonical order: the Hilbert order may change with a library, the values do not."""
-    hashed = LogicalHash(schema, crs=recognised.code)
-    for batch in layer.in_order(order, along_hilbert=False):
-        hashed.update(batch)
-    return hashed.hexdigest()
-
-
-def _geometry_columns() -> tuple[parquet.Column, parquet.Column]:
-    return (
-        parquet.Column(geo.GEOMETRY, pa.binary(), "Geometry", "Géométrie"),
-        parquet.Column(COVERING, _BOX, "Bounding box of the geometry", "Rectangle englobant de la géométrie"),
-    )
+    @contextmanager
+    def opened(self) -> Iterator[layer.Opened]:
+        source = self.source
+        rows = source.rows_within(BATCH_BYTES, most=layer.READ_ROWS)
+        try:
+            with pyogrio.open_arrow(source.path, encoding=source.encoding, batch_size=rows, use_pyarrow=True) as (meta, reader):
+                yield layer.Opened(reader.schema, meta["geometry_name"] or "wkb_geometry", reader)
+        except (
+            DataSourceError,
+            DataLayerError,
+            pa.ArrowInvalid,
+            pa.ArrowTypeError,
+            *PUBLISHERS,
+            UnicodeError,
+            shapely.errors.ShapelyError,
+        ) as error:
+            raise PermanentFailure(
+                f"the shapefile cannot be read as {source.encoding} ({str(error).strip().splitlines()[0]})",
+                file=source.name,
+                remedy="If its text is damaged, declare the right `encoding`; else fetch the release again",
+            ) from error
+        shutil.rmtree(source.path.parent)  # it is read; the disk is wanted for sorting

@@ -12,8 +12,8 @@ from __future__ import annotations
 import duckdb
 
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.transforms.csv_stage import Staged
 from d4c_platform.transforms.statcan_columns import LABELS, Layout, check_french
-from d4c_platform.transforms.statcan_stage import Staged
 
 
 def stage_and_prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Staged, french: Staged) -> None:

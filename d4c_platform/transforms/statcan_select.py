@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.naming import DGUID
+from d4c_platform.transforms.csv_stage import Staged
 from d4c_platform.transforms.engine import literal, quoted, scalar
 from d4c_platform.transforms.parquet import Column
 from d4c_platform.transforms.statcan_columns import Layout
-from d4c_platform.transforms.statcan_stage import Staged
 
 _WHOLE = ("UOM_ID", "SCALAR_ID", "DECIMALS")
 _EXACT_INTEGERS = 2**53  # beyond, a double no longer tells neighbours apart

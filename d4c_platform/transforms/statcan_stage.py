@@ -8,7 +8,6 @@ Tables: `en` and `fr` (columns c0, c1, … of text, `rowid` in file order), `m1`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -16,25 +15,11 @@ import pyarrow as pa
 
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive
-from d4c_platform.transforms.csv_shape import Shape, ShapeReader
-from d4c_platform.transforms.engine import literal, scalar
-from d4c_platform.transforms.machine import PUBLISHERS
+from d4c_platform.transforms.csv_shape import ShapeReader
+from d4c_platform.transforms.csv_stage import Staged, load
 from d4c_platform.transforms.statcan_columns import Layout
 from d4c_platform.transforms.statcan_metadata import TableMetadata
 from d4c_platform.transforms.statcan_periods import are_quarters, period_of
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A CSV that is inside DuckDB, whole: as many rows as the file has records."""
-
-    table: str
-    name: str
-    shape: Shape
-
-    def place(self, rowid: int) -> str:
-        """Where a row stands in the file, as precisely as it is known."""
-        return f"line {rowid + 2}" if self.shape.one_line_each else f"row {rowid + 1} after the header"
 
 
 def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path) -> Staged:
@@ -55,33 +40,7 @@ def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path)
         name = f"{path.name}/{found[0].filename}"
         reader = ShapeReader(name)
         archive.unpack(opened, found[0], target, reader.update)
-    shape = reader.finish()
-    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(shape.header)))
-    options = f"header = true, auto_detect = false, delim = {literal(shape.separator)}, quote = '\"', escape = '\"'"
-    try:
-        sql.execute(
-            f"CREATE TABLE {table} AS SELECT * FROM read_csv({literal(str(target))}, columns = {{{columns}}}, {options},"
-            " strict_mode = true, null_padding = false, ignore_errors = false)"
-        )
-    except PUBLISHERS as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "unknown").removeprefix(
-            "Invalid Input Error: "
-        )
-        raise PermanentFailure(
-            f"the CSV cannot be read ({reason.removeprefix('CSV Error on ')}: {_cause(str(error))})",
-            file=name,
-            remedy="Tell the publisher which line is wrong; fetch the release again when it is corrected",
-        ) from error
-    finally:
-        target.unlink(missing_ok=True)
-    rows = scalar(sql, f"SELECT count(*) FROM {table}")
-    if rows != shape.records:
-        raise PermanentFailure(
-            f"the file has {shape.records:,} records but {rows:,} were read",
-            file=name,
-            remedy="Report this: the CSV has a form the transform does not know",
-        )
-    return Staged(table, name, shape)
+    return load(sql, table, target, reader.finish(), name)
 
 
 def stage_periods(sql: duckdb.DuckDBPyConnection, layout: Layout, frequency_code: int | None) -> None:
@@ -143,8 +102,3 @@ def _positions(layout: Layout, metadata: TableMetadata) -> tuple[int, ...] | Non
 
 def _is_data(member: str) -> bool:
     return member.lower().endswith(".csv") and not member.lower().endswith("_metadata.csv")
-
-
-def _cause(error: str) -> str:
-    known = ("not utf-8 encoded", "unterminated quote", "Maximum line size")
-    return next((line.strip() for line in error.splitlines() if any(k in line for k in known)), error.splitlines()[-1].strip())

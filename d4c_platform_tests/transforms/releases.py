@@ -155,6 +155,16 @@ def layer_dataset(**more: object) -> Dataset:
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
 
 
+def csv_dataset(**more: object) -> Dataset:
+    transform = {"kind": "csv", **{k: more.pop(k) for k in ("members", "encoding", "delimiter") if k in more}}
+    return _dataset(TABLE_ID, "d4c-datapkg-statistical", transform, {"rule": "release"}, **more)
+
+
+def geojson_dataset(**more: object) -> Dataset:
+    transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid",) if k in more}}
+    return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
+
+
 def column(name: str, kind: str | None = None, *, nullable: bool = True) -> dict[str, object]:
     return {"name": name, "title": {"en": name, "fr": name}, "type": kind, "nullable": nullable}
 

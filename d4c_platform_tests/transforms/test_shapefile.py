@@ -208,3 +208,11 @@ def test_text_in_another_encoding_than_declared_is_refused(tmp_path):
 def test_the_working_directory_keeps_nothing_but_the_layer(tmp_path):
     built = layer(tmp_path, districts(tmp_path))
     assert list((tmp_path / "work").iterdir()) == [built.path]
+
+
+def test_columns_may_be_called_as_the_database_calls_its_own(tmp_path):
+    fields = {"ID": [3, 1, 2], "ROWID": [30, 10, 20]}
+    zipped = r.shapefile_zip(tmp_path / "z.zip", [r.square(9000 * i, 0) for i in (3, 1, 2)], fields)
+    rows = pq.read_table(layer(tmp_path, zipped).path).to_pylist()
+    assert sorted((x["id"], x["rowid"]) for x in rows) == [(1, 10), (2, 20), (3, 30)]
+    assert all(x["bbox"]["xmin"] == 9000 * x["id"] for x in rows)
