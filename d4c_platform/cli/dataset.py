@@ -15,7 +15,7 @@ from rich.text import Text
 
 from d4c_platform import datasets
 from d4c_platform.datasets.problem import Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset, FileListSource, FixedVintage, HttpFileSource, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure
 
 app = App(name="dataset", help="Look at and check the declared datasets.")
@@ -124,7 +124,7 @@ def _source(dataset: Dataset) -> str:
     match dataset.source:
         case StatCanTableSource(product_id=product_id):
             return f"StatCan {product_id[:2]}-{product_id[2:4]}-{product_id[4:]}"
-        case HttpFileSource(url=url):
+        case HttpFileSource(url=url) | FileListSource(url=url):
             return url.rpartition("/")[2]
 
 
@@ -140,7 +140,11 @@ def _show(console: Console, dataset: Dataset) -> None:
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
     source = dataset.source
-    origin = source.url if isinstance(source, HttpFileSource) else f"{_source(dataset)} ({', '.join(source.languages)})"
+    origin = (
+        source.url
+        if isinstance(source, HttpFileSource | FileListSource)
+        else f"{_source(dataset)} ({', '.join(source.languages)})"
+    )
     for label, value in (
         ("title", dataset.title.en),
         ("titre", dataset.title.fr),

@@ -16,12 +16,13 @@ from typing import Any
 from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
+from d4c_platform.model.dataset import Dataset, FileListSource, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
 
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
     "http-file": {"shapefile"},
+    "file-list": {"inventory"},
 }
 
 
@@ -32,8 +33,10 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from _area(dataset)
     yield from _columns(dataset)
     yield from _transform(dataset)
-    if isinstance(dataset.source, HttpFileSource):
+    if isinstance(dataset.source, HttpFileSource | FileListSource):
         yield from address_problems(dataset.source.url, ("source", "url"))
+    if isinstance(dataset.source, FileListSource) and dataset.source.base is not None:
+        yield from address_problems(dataset.source.base, ("source", "base"))
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
 

@@ -50,7 +50,26 @@ class HttpFileSource(Declared):
     url: str = Field(pattern=r"^https?://")
 
 
-Source = Annotated[StatCanTableSource | HttpFileSource, Field(discriminator="kind")]
+class FileListSource(Declared):
+    """Thousands of files that a list names, as one release: streamed into the portal, never whole on a disk."""
+
+    kind: Literal["file-list"]
+    url: str = Field(
+        pattern=r"^https?://",
+        description="The list: a URL a line, then, if wanted, a tab and the file's path. `#` begins a comment.",
+    )
+    base: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="What every URL begins with; the rest is the path. Without it, and without a second column, the file name.",
+    )
+    concurrency: int = Field(default=4, ge=1, le=16, description="Files fetched at once; each takes two parts of memory.")
+    probes: int = Field(
+        default=20, ge=0, le=200, description="Files that are asked for their date and size at each look for a new release."
+    )
+
+
+Source = Annotated[StatCanTableSource | HttpFileSource | FileListSource, Field(discriminator="kind")]
 
 
 class StatCanCsvTransform(Declared):
@@ -70,7 +89,13 @@ class ShapefileTransform(Declared):
     )
 
 
-Transform = Annotated[StatCanCsvTransform | ShapefileTransform, Field(discriminator="kind")]
+class InventoryTransform(Declared):
+    """The inventory of a release that is a folder of files: a row a file, with its digests."""
+
+    kind: Literal["inventory"]
+
+
+Transform = Annotated[StatCanCsvTransform | ShapefileTransform | InventoryTransform, Field(discriminator="kind")]
 
 
 class FixedVintage(Declared):

@@ -8,12 +8,13 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from d4c_platform.model.dataset import Dataset
+from d4c_platform.sources.file_list import FileList
 from d4c_platform.sources.http_file import HttpFile
 from d4c_platform.sources.source import Source, SourceSettings
 from d4c_platform.sources.statcan import StatCanTables
 from d4c_platform.web import Web
 
-KINDS: MappingProxyType[str, type[Source]] = MappingProxyType({kind.kind: kind for kind in (StatCanTables, HttpFile)})
+KINDS: MappingProxyType[str, type[Source]] = MappingProxyType({kind.kind: kind for kind in (StatCanTables, HttpFile, FileList)})
 
 
 class Sweep:
