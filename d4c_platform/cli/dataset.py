@@ -19,6 +19,7 @@ from d4c_platform.model.dataset import (
     ArcgisSource,
     CkanSource,
     Dataset,
+    FileListSource,
     FixedVintage,
     HttpFileSource,
     OpendatasoftSource,
@@ -133,7 +134,7 @@ def _source(dataset: Dataset) -> str:
     match dataset.source:
         case StatCanTableSource(product_id=product_id):
             return f"StatCan {product_id[:2]}-{product_id[2:4]}-{product_id[4:]}"
-        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
+        case HttpFileSource(url=url) | StatCanGeographySource(url=url) | FileListSource(url=url):
             return url.rpartition("/")[2]
         case CkanSource(package=package, resources=resources):
             return f"CKAN package {package}, {len(resources)} resource{'s' if len(resources) > 1 else ''}"
@@ -148,7 +149,7 @@ def _origin(dataset: Dataset) -> str:
     match dataset.source:
         case StatCanTableSource(languages=languages):
             return f"{_source(dataset)} ({', '.join(languages)})"
-        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
+        case HttpFileSource(url=url) | StatCanGeographySource(url=url) | FileListSource(url=url):
             return url
         case CkanSource() | OpendatasoftSource() as source:
             return f"{_source(dataset)}: {source.page}"

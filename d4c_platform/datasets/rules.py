@@ -20,6 +20,7 @@ from d4c_platform.model.dataset import (
     ArcgisSource,
     CkanSource,
     Dataset,
+    FileListSource,
     FixedVintage,
     HttpFileSource,
     OpendatasoftSource,
@@ -36,6 +37,7 @@ _READABLE = {
     "opendatasoft": {"geojson", "csv"},
     "arcgis": {"geojson"},
     "http-file": {"shapefile", "geojson", "csv"},
+    "file-list": {"inventory"},
 }
 
 
@@ -57,6 +59,10 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
             yield from _export(source, dataset.transform.kind)
         case ArcgisSource(layer=layer):
             yield from address_problems(layer, ("source", "layer"))
+        case FileListSource(url=url, base=base):
+            yield from address_problems(url, ("source", "url"))
+            if base is not None:
+                yield from address_problems(base, ("source", "base"))
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
 

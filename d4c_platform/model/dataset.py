@@ -100,8 +100,33 @@ class ArcgisSource(Declared):
     where: str = Field(default="1=1", min_length=1, description="Which rows, as a SQL condition that the server understands.")
 
 
+class FileListSource(Declared):
+    """Thousands of files that a list names, as one release: streamed into the portal, never whole on a disk."""
+
+    kind: Literal["file-list"]
+    url: str = Field(
+        pattern=r"^https?://",
+        description="The list: a URL a line, then, if wanted, a tab and the file's path. `#` begins a comment.",
+    )
+    base: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="What every URL begins with; the rest is the path. Without it, and without a second column, the file name.",
+    )
+    concurrency: int = Field(default=4, ge=1, le=16, description="Files fetched at once; each takes two parts of memory.")
+    probes: int = Field(
+        default=20, ge=0, le=200, description="Files that are asked for their date and size at each look for a new release."
+    )
+
+
 Source = Annotated[
-    StatCanTableSource | HttpFileSource | StatCanGeographySource | CkanSource | OpendatasoftSource | ArcgisSource,
+    StatCanTableSource
+    | HttpFileSource
+    | StatCanGeographySource
+    | CkanSource
+    | OpendatasoftSource
+    | ArcgisSource
+    | FileListSource,
     Field(discriminator="kind"),
 ]
 
@@ -148,7 +173,16 @@ class CsvTransform(Declared):
     delimiter: Literal[",", ";", "|", "\t"] = ","
 
 
-Transform = Annotated[StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform, Field(discriminator="kind")]
+class InventoryTransform(Declared):
+    """The inventory of a release that is a folder of files: a row a file, with its digests."""
+
+    kind: Literal["inventory"]
+
+
+Transform = Annotated[
+    StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform | InventoryTransform,
+    Field(discriminator="kind"),
+]
 
 
 class FixedVintage(Declared):

@@ -27,7 +27,7 @@ from d4c_platform.model.records import Candidate, RawFile, Release
 from d4c_platform.sources.detection import AGAIN_KEY, release_key
 from d4c_platform.sources.receipt import KEPT, Receipt, content_sha256, receive
 from d4c_platform.sources.recorded import archived, free_folder, is_followed, record, refuse_unless_open, replace
-from d4c_platform.sources.source import Expect, OtherState, Source, SourceUrl
+from d4c_platform.sources.source import Expect, Offer, OtherState, SourceUrl
 from d4c_platform.storage import proof
 from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.store import IMMUTABLE, Conflict, NoObject
@@ -47,7 +47,7 @@ MEDIA_TYPE = {Expect.ZIP: "application/zip", Expect.JSON: "application/json", Ex
 def archive(
     candidate: Candidate,
     dataset: Dataset,
-    source: Source,
+    source: Offer,
     web: Web,
     portal: Portal,
     workdir: Path,
@@ -126,7 +126,7 @@ class _Archiving:
 
     candidate: Candidate
     dataset: Dataset
-    source: Source
+    source: Offer
     web: Web
     portal: Portal
     workdir: Path

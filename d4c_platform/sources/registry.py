@@ -10,6 +10,7 @@ from types import MappingProxyType
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.sources.arcgis import ArcgisLayer
 from d4c_platform.sources.ckan import Ckan
+from d4c_platform.sources.file_list import FileList
 from d4c_platform.sources.http_file import HttpFile
 from d4c_platform.sources.opendatasoft import Opendatasoft
 from d4c_platform.sources.source import Source, SourceSettings
@@ -18,7 +19,7 @@ from d4c_platform.sources.statcan_geography import StatCanGeography
 from d4c_platform.web import Web
 
 KINDS: MappingProxyType[str, type[Source]] = MappingProxyType(
-    {kind.kind: kind for kind in (StatCanTables, HttpFile, StatCanGeography, Ckan, Opendatasoft, ArcgisLayer)}
+    {kind.kind: kind for kind in (StatCanTables, HttpFile, StatCanGeography, Ckan, Opendatasoft, ArcgisLayer, FileList)}
 )
 
 

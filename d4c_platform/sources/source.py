@@ -147,7 +147,28 @@ class SourceSettings:
     clock: Callable[[], datetime] = field(default=utc_now)
 
 
-class Source(Protocol):
+class Offer(Protocol):
+    """What is asked of a publisher about one release while it is archived."""
+
+    def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
+        """The files the release is made of, as the publisher serves them now.
+
+        Raises:
+            Superseded, TransientFailure: as `confirm`.
+        """
+        ...
+
+    def confirm(self, dataset: Dataset, candidate: Candidate) -> None:
+        """Ask whether the publisher still serves this very release; asked again after each file, before it is stored.
+
+        Raises:
+            Superseded: a newer one has taken its place.
+            TransientFailure: it is not out yet, or just being published.
+        """
+        ...
+
+
+class Source(Offer, Protocol):
     """One kind of source. One instance serves all datasets of its kind during a sweep, so it may share what it read."""
 
     kind: ClassVar[str]
@@ -169,22 +190,5 @@ class Source(Protocol):
             since: when to look from; None for a dataset that was never seen.
             seen: everything noticed before.
             now: UTC.
-        """
-        ...
-
-    def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
-        """The files the release is made of, as the publisher serves them now.
-
-        Raises:
-            Superseded, TransientFailure: as `confirm`.
-        """
-        ...
-
-    def confirm(self, dataset: Dataset, candidate: Candidate) -> None:
-        """Ask whether the publisher still serves this very release; asked again after each file, before it is stored.
-
-        Raises:
-            Superseded: a newer one has taken its place.
-            TransientFailure: it is not out yet, or just being published.
         """
         ...

@@ -14,9 +14,9 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Build, Candidate, Changes, Copies, Manifest, Release, Severity, Verdict, Withdrawal
 from d4c_platform.sources.archive import archive, changed_nothing, fetch_raw
 from d4c_platform.sources.detection import AGAIN_KEY, replaced_by
-from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Superseded
 from d4c_platform.stages.companions import PREVIEW
+from d4c_platform.stages.ingest import offer_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, changes, checks, manifest
@@ -66,9 +66,9 @@ def archive_release(platform: Platform, version_id: str) -> Release | Withdrawal
     candidate = candidate_of(platform, version_id)
     _set_aside(platform, candidate)
     with platform.workspace("raw") as folder:
-        source = open_source(dataset, platform.web)
         try:
-            release = archive(candidate, dataset, source, platform.web, platform.portal, folder)
+            with offer_of(platform, dataset, candidate, folder) as source:
+                release = archive(candidate, dataset, source, platform.web, platform.portal, folder)
         except Superseded as error:
             return _withdraw(platform, version_id, f"The publisher replaced it before it was archived: {error.what}", None)
     before = platform.predecessor(dataset, version_id)

@@ -10,9 +10,9 @@ from d4c_platform.model.dataset import MirrorName
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Release, Withdrawal
 from d4c_platform.sources.archive import archive
-from d4c_platform.sources.registry import open_source
 from d4c_platform.stages import publication
 from d4c_platform.stages.build import candidate_of
+from d4c_platform.stages.ingest import offer_of
 from d4c_platform.stages.platform import Platform
 
 
@@ -33,8 +33,7 @@ def refetch(platform: Platform, version_id: str) -> Release:
     """Fetch an unpublished version's release again, because the publisher has repaired it since."""
     dataset = platform.dataset_of(version_id)
     candidate = candidate_of(platform, version_id)
-    with platform.workspace("raw") as folder:
-        source = open_source(dataset, platform.web)
+    with platform.workspace("raw") as folder, offer_of(platform, dataset, candidate, folder, again=True) as source:
         return archive(candidate, dataset, source, platform.web, platform.portal, folder, again=True)
 
 

@@ -75,9 +75,9 @@ class OnePass:
         self.bytes = 0
         self._executor = executor
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        self._pieces = _Blocks(_sha1, self.piece_length)
-        self._leaves = _Blocks(hashlib.sha256, BLOCK)
-        self._parts = _Blocks(_md5, part_size) if part_size else None
+        self._pieces = Blocks(sha1, self.piece_length)
+        self._leaves = Blocks(hashlib.sha256, BLOCK)
+        self._parts = Blocks(_md5, part_size) if part_size else None
         self._lanes: list[Callable[[memoryview], object]] = [
             self._leaves.update,
             self._md5.update,
@@ -143,8 +143,12 @@ def digest(path: Path) -> tuple[Digests, bytes]:
         raise
 
 
-class _Blocks:
-    """The hashes of consecutive blocks of one size; the last may be shorter."""
+class Blocks:
+    """The hashes of consecutive blocks of one size; the last may be shorter.
+
+    Args:
+        new: makes an empty hash.
+    """
 
     def __init__(self, new: Callable[..., Any], size: int) -> None:
         self._new, self.size = new, size
@@ -171,7 +175,7 @@ class _Blocks:
         self._hash, self._room = self._new(), self.size
 
 
-def _sha1(data: bytes = b"") -> Any:
+def sha1(data: bytes = b"") -> Any:
     return hashlib.sha1(data, usedforsecurity=False)
 
 

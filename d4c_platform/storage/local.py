@@ -25,6 +25,7 @@ from typing import BinaryIO
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.storage import keys
 from d4c_platform.storage import local_files as files
+from d4c_platform.storage.local_upload import LocalUpload
 from d4c_platform.storage.store import Conflict, NoObject, ObjectInfo
 
 LOCKS = 256  # lock files: few enough to stay, many enough that writers of different keys seldom wait
@@ -96,6 +97,26 @@ class LocalStore:
                 self._commit(key, target, temporary, written.hexdigest(), if_absent, if_match)
                 status = os.fstat(file.fileno())
                 return ObjectInfo(key, status.st_size, files.etag(status), written.hexdigest())
+
+    def upload(
+        self,
+        key: str,
+        size: int | None,
+        *,
+        media_type: str = "application/octet-stream",
+        cache_control: str | None = None,
+    ) -> LocalUpload:
+        del media_type, cache_control
+        target = self._path(key)
+
+        def commit(temporary: Path, sha256: str, replacing: ObjectInfo | None) -> None:
+            self._commit(key, target, temporary, sha256, replacing is None, replacing.etag if replacing else None)
+
+        return LocalUpload(self._temporary.file(), commit, lambda: self.head(key), self.root, key, size)
+
+    def drop_uploads(self, prefix: str) -> int:
+        keys.checked_prefix(prefix)
+        return 0  # what a killed writer left is swept by the next one
 
     def copy(
         self,

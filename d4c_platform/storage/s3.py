@@ -26,6 +26,7 @@ from d4c_platform import USER_AGENT
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.storage import keys, s3_errors
 from d4c_platform.storage.s3_body import Body
+from d4c_platform.storage.s3_upload import S3Upload
 from d4c_platform.storage.s3_write import MOST_THREADS, SHA256, UnsupportedCopy, Write
 from d4c_platform.storage.store import NoObject, ObjectInfo
 
@@ -108,6 +109,22 @@ class S3Store:
             except OSError as error:
                 what = f"the file to store cannot be read ({error.strerror})"
                 raise PermanentFailure(what, where=self._where, file=str(body), kept="Nothing was written") from error
+
+    def upload(self, key: str, size: int | None, *, media_type: str = BINARY, cache_control: str | None = None) -> S3Upload:
+        def write(if_match: str | None) -> Write:
+            return self._write(key, media_type, cache_control, None, if_match is None, if_match)
+
+        return S3Upload(write, lambda: self.head(key), self._where, key, size)
+
+    def drop_uploads(self, prefix: str) -> int:
+        full, dropped = self.prefix + keys.checked_prefix(prefix), 0
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=full)
+            for found in [upload for page in pages for upload in page.get("Uploads", ())]:
+                with contextlib.suppress(self._client.exceptions.NoSuchUpload):
+                    self._client.abort_multipart_upload(Bucket=self.bucket, Key=found["Key"], UploadId=found["UploadId"])
+                dropped += 1
+        return dropped
 
     def copy(
         self,

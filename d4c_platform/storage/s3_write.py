@@ -23,14 +23,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.storage import s3_errors
+from d4c_platform.storage.parts import MIB, PART, part_length
 from d4c_platform.storage.store import ObjectInfo
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-MIB = 1024 * 1024
-PART = 16 * MIB  # up to here, one request; Source Cooperative's proxy takes parts up to about 60 MB
-MOST_PARTS = 10_000
 IN_FLIGHT = 128 * MIB  # of parts on their way, so that memory stays bounded when parts grow
 MOST_THREADS = 4
 LARGEST_COPY = 5 * 1024 * MIB  # of CopyObject
@@ -41,12 +39,6 @@ SHA256, WRITE_ID = "sha256", "d4c-write"  # names of user metadata
 
 class UnsupportedCopy(Exception):
     """The server does not know UploadPartCopy."""
-
-
-def part_length(size: int) -> int:
-    """Bytes of every part but the last: equal, as R2 demands, and at most 10 000 of them."""
-    needed = -(-size // MOST_PARTS)
-    return max(PART, -(-needed // MIB) * MIB)
 
 
 class Write:
@@ -83,6 +75,17 @@ class Write:
         if size <= PART:
             return self._through_races(lambda: self._in_one_request(b"".join(parts(PART)), size))
         return self._through_races(lambda: self._in_parts(parts, size))
+
+    def whole(self, data: bytes | bytearray, sha256: str, md5: bytes) -> ObjectInfo:
+        """Write bytes whose digests are known, in one request; the server compares the MD5."""
+        arguments: Any = {**self._address, **self._headers, **self._conditions, "Metadata": self._metadata(sha256)}
+        arguments |= {"Body": data, "ContentMD5": base64.b64encode(md5).decode("ascii")}
+
+        def attempt() -> ObjectInfo:
+            etag = self._settled(lambda: self._client.put_object(**arguments)["ETag"])
+            return ObjectInfo(self._key, len(data), etag, sha256)
+
+        return self._through_races(attempt)
 
     def copy(self, source: Any, etag: str, size: int) -> ObjectInfo:
         """Copy an object, as long as its etag is this one.
@@ -121,10 +124,36 @@ class Write:
 
         return ObjectInfo(self._key, size, self._multipart(upload_all), self._sha256)
 
+    def begin(self) -> str:
+        """Start an upload in parts; returns its id."""
+        headers: Any = {**self._address, **self._headers, "Metadata": self._metadata(self._sha256)}
+        return self._client.create_multipart_upload(**headers)["UploadId"]
+
+    def send(self, upload_id: str, number: int, data: bytes | bytearray, md5: bytes) -> dict[str, Any]:
+        """Send a part; the server compares its MD5. What is returned names it when the upload is completed."""
+        address: Any = {**self._address, "UploadId": upload_id, "PartNumber": number}
+        body: Any = {"Body": data, "ContentMD5": base64.b64encode(md5).decode("ascii")}
+        return {"PartNumber": number, "ETag": self._client.upload_part(**body, **address)["ETag"]}
+
+    def complete(self, upload_id: str, parts: Any, size: int) -> ObjectInfo:
+        """Make an upload's parts the object."""
+        return self._through_races(lambda: ObjectInfo(self._key, size, self._completed(upload_id, parts), self._sha256))
+
+    def abort(self, upload_id: str) -> None:
+        """End an upload; one that cannot be ended now is left to the bucket's lifecycle."""
+        address: Any = self._address
+        with contextlib.suppress(ClientError, BotoCoreError):
+            self._client.abort_multipart_upload(UploadId=upload_id, **address)
+
     def _upload_part(self, upload_id: str, number: int, data: bytes) -> dict[str, Any]:
         address: Any = {**self._address, "UploadId": upload_id, "PartNumber": number}
         answer = self._client.upload_part(Body=data, ContentMD5=_md5(data), **address)
         return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def _completed(self, upload_id: str, parts: Any) -> str:
+        arguments: Any = {**self._address, **self._conditions}
+        complete = self._client.complete_multipart_upload
+        return self._settled(lambda: complete(UploadId=upload_id, MultipartUpload={"Parts": parts}, **arguments)["ETag"])
 
     def _copy_whole(self, source: Any, etag: str, size: int) -> ObjectInfo:
         address: Any = {**self._address, **self._headers, "Metadata": self._metadata(self._sha256)}
@@ -156,20 +185,11 @@ class Write:
     def _multipart(self, make_parts: Callable[[str], list[dict[str, Any]]]) -> str:
         """Everything between the start of a multipart upload and its visible object; nothing stays of one that fails."""
         self._check()
-        address: Any = self._address
-        headers: Any = {**self._headers, "Metadata": self._metadata(self._sha256)}
-        upload_id = self._client.create_multipart_upload(**address, **headers)["UploadId"]
+        upload_id = self.begin()
         try:
-            parts: Any = make_parts(upload_id)
-            conditions: Any = self._conditions
-            return self._settled(
-                lambda: self._client.complete_multipart_upload(
-                    UploadId=upload_id, MultipartUpload={"Parts": parts}, **address, **conditions
-                )["ETag"]
-            )
+            return self._completed(upload_id, make_parts(upload_id))
         except BaseException:
-            with contextlib.suppress(ClientError, BotoCoreError):  # what cannot be aborted now is the bucket lifecycle's
-                self._client.abort_multipart_upload(UploadId=upload_id, **address)
+            self.abort(upload_id)
             raise
 
     def _check(self) -> None:

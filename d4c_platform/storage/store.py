@@ -43,6 +43,48 @@ class NoObject(PermanentFailure):
     """There is no object under this key."""
 
 
+class Upload(Protocol):
+    """An object that is written while its bytes still arrive: part by part, in bounded memory, invisible until it is finished.
+
+    A context manager: leaving it unfinished leaves nothing behind.
+
+    Attributes:
+        part_length: what every part but the last has to hold, in bytes.
+    """
+
+    part_length: int
+
+    def __enter__(self) -> Upload: ...
+
+    def __exit__(self, *about: object) -> None: ...
+
+    def send(self, part: bytes | bytearray) -> None:
+        """Take the next part; it belongs to the upload from now on. May wait for the part before."""
+        ...
+
+    def finish(self, sha256: str, md5: bytes) -> Uploaded:
+        """Make the object visible. What a killed run left under the key gives way; the same bytes stay as they are.
+
+        Args:
+            sha256: hex digest of all bytes.
+            md5: their MD5 digest.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An object that was written part by part.
+
+    Attributes:
+        s3_etag: what an S3 server calls these bytes in parts of this length: an MD5, or the MD5 of the parts' and their number.
+    """
+
+    info: ObjectInfo
+    s3_etag: str
+    part_length: int
+
+
 class ObjectStore(Protocol):
     """A bucket, or a folder that behaves like one."""
 
@@ -78,6 +120,28 @@ class ObjectStore(Protocol):
 
         Raises:
             Conflict: the condition does not hold; nothing was written.
+        """
+        ...
+
+    def upload(
+        self,
+        key: str,
+        size: int | None,
+        *,
+        media_type: str = "application/octet-stream",
+        cache_control: str | None = None,
+    ) -> Upload:
+        """Begin to write an object of which nobody has all bytes yet.
+
+        Args:
+            size: how many will come, as far as it is known: it decides the length of the parts.
+        """
+        ...
+
+    def drop_uploads(self, prefix: str) -> int:
+        """End the unfinished uploads below a prefix, which only a killed run leaves; returns how many there were.
+
+        Only for keys that nobody else writes at the same time.
         """
         ...
 

@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from d4c_platform.model.dataset import CsvTransform, Dataset, GeoJsonTransform, ShapefileTransform, StatCanCsvTransform
+from d4c_platform.model.dataset import (
+    CsvTransform,
+    Dataset,
+    GeoJsonTransform,
+    InventoryTransform,
+    ShapefileTransform,
+    StatCanCsvTransform,
+)
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
 from d4c_platform.transforms.machine import machine_troubles
@@ -59,3 +66,7 @@ def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: 
             from d4c_platform.transforms.csv_table import build as build_rows
 
             return build_rows(dataset, transform, version_id, raw, workdir)
+        case InventoryTransform():
+            from d4c_platform.transforms.inventory import build as build_inventory
+
+            return build_inventory(dataset, version_id, raw, workdir)
