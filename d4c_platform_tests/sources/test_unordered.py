@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,17 @@ def test_a_record_without_an_end_is_not_read_for_ever(
     monkeypatch.setattr(module, "MOST_RECORD_BYTES", 1000)
     with pytest.raises(Cut, match="a record has more than 1,000"):
         content(tmp_path, form, body)
+
+
+@pytest.mark.parametrize("form", ["geojson", "csv"])
+def test_a_long_export_is_read_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    body = WRITERS[form]([{"name": "é" * 100, "note": None, "n": n} for n in range(10_000)])
+    file = tmp_path / "export"
+    file.write_bytes(body)
+    monkeypatch.setattr(module, "CHUNK_CHARS", 10_000)
+    tracemalloc.start()
+    try:
+        assert content_of(file, form)[0] == 10_000
+        assert tracemalloc.get_traced_memory()[1] < len(body) / 5
+    finally:
+        tracemalloc.stop()
