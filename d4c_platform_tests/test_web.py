@@ -6,6 +6,7 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -203,6 +204,29 @@ def test_a_body_that_is_used_up_is_not_sent_again(web: Web, server: Server) -> N
     with pytest.raises(HttpTrouble):
         web.request("POST", f"{server.url}/document", where="test", content=iter([b"once"]))
     assert len(server.asked()) == 1
+
+
+def test_a_quota_whose_reset_is_a_time_and_not_an_epoch_is_waited_for_on_the_next_run(web: Web, server: Server) -> None:
+    reset = str(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5))  # "2025-06-12 00:00:00+00:00"
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    server.fault(path="/document", kind="status", status=429, times=-1, headers=headers)
+    with pytest.raises(HttpTrouble) as trouble:
+        web.request("GET", f"{server.url}/document", where="test")
+    assert 4 * 3600 < (trouble.value.retry_after_s or 0) <= 5 * 3600
+    assert len(server.asked()) == 1
+
+
+def test_of_several_quotas_the_one_that_is_used_up_counts(web: Web, server: Server) -> None:
+    tomorrow, past = (str(datetime.now(UTC) + timedelta(days=days)) for days in (1, -1))
+    headers = {
+        "X-RateLimit-Remaining": "17",
+        "X-RateLimit-Reset": tomorrow,
+        "X-RateLimit-dataset-Remaining": "0",
+        "X-RateLimit-dataset-Reset": past,
+    }
+    server.fault(path="/document", kind="status", status=429, headers=headers)
+    web.request("GET", f"{server.url}/document", where="test")
+    assert len(server.asked()) == 2
 
 
 # -- addresses ----------------------------------------------------------------------------------------------------------

@@ -59,11 +59,21 @@ class OdsDataset:
 
 @dataclass(slots=True)
 class OdsPortal:
-    """A portal's datasets and its quota. Changed in place, it is served changed."""
+    """A portal's datasets and its quota. Changed in place, it is served changed.
+
+    Attributes:
+        resets_at: when the calls that are left are as many as ever again; None for the next midnight in UTC.
+    """
 
     datasets: dict[str, OdsDataset] = field(default_factory=dict)
     calls_left: int = CALLS_A_DAY
+    resets_at: datetime | None = None
     calls: int = 0
+
+    @property
+    def reset(self) -> datetime:
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        return self.resets_at or datetime.combine(tomorrow, datetime.min.time(), UTC)
 
     def add(self, dataset: OdsDataset) -> OdsDataset:
         self.datasets[dataset.id] = dataset
@@ -98,7 +108,7 @@ def opendatasoft_app(portal: OdsPortal) -> Starlette:
 def _counted(portal: OdsPortal, request: Request, answer: Any) -> Response:
     """One call of the quota, whatever it costs the portal."""
     portal.calls += 1
-    reset = datetime.combine(datetime.now(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
+    reset = portal.reset
     spent = portal.calls_left <= 0
     portal.calls_left = max(0, portal.calls_left - 1)
     if spent:

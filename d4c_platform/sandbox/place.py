@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from d4c_platform import datasets
-from d4c_platform.model.dataset import Dataset, HttpFileSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.sandbox import recorded
 from d4c_platform.sandbox.serving import HOST, is_free
@@ -94,7 +94,7 @@ class Place:
         urls = self.urls
         found = {}
         for dataset in self.declared.values():
-            if isinstance(dataset.source, HttpFileSource):
+            if isinstance(dataset.source, recorded.AT_A_URL):
                 real = recorded.origin(dataset.source.url)
                 found[real] = f"{urls['files']}/{real.partition('://')[2]}"
         return {**dict(sorted(found.items())), REAL_HOST: urls["statcan"]}

@@ -21,11 +21,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from d4c_platform import naming
-from d4c_platform.model.dataset import Dataset, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset, HttpFileSource, StatCanGeographySource, StatCanTableSource
 from d4c_platform.sandbox.clock import EASTERN
 
 RELEASE_TIME = "%Y%m%dT%H%M"  # a release's folder, Eastern time
 LANGUAGES = ("eng", "fra")
+AT_A_URL = (HttpFileSource, StatCanGeographySource)  # sources that are one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def origin(url: str) -> str:
 
 def file_of(dataset: Dataset, releases: Path) -> Path | None:
     """The file that stands in for a dataset's declared URL; None when there is none."""
-    if not isinstance(dataset.source, HttpFileSource):
+    if not isinstance(dataset.source, AT_A_URL):
         return None
     parts = urlsplit(dataset.source.url)
     name = naming.parse(dataset.id)
@@ -95,7 +96,7 @@ def files_by_address(datasets: Iterable[Dataset], releases: Path) -> dict[str, P
     return {
         address(d.source.url): file
         for d in datasets
-        if isinstance(d.source, HttpFileSource) and (file := file_of(d, releases)) is not None
+        if isinstance(d.source, AT_A_URL) and (file := file_of(d, releases)) is not None
     }
 
 

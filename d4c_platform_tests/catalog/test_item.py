@@ -1,6 +1,7 @@
 import pytest
 
 from d4c_platform.catalog.item import item
+from d4c_platform.model.dataset import OpendatasoftSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Build, Changes, Copies, Item, Manifest
 from d4c_platform_tests.catalog.published import (
@@ -108,3 +109,10 @@ def test_both_languages_stand_side_by_side(archive):
     assert found["properties"]["d4c:title_fr"] == "Taux de change quotidiens moyens (é)"
     assert found["assets"]["data"]["table:columns"][0]["d4c:description_fr"] == "Période de référence"
     assert [link["hreflang"] for link in found["links"] if link["rel"] == "license"] == ["en", "fr"]
+
+
+def test_a_catalogues_dataset_leads_to_its_page(archive):
+    source = OpendatasoftSource(kind="opendatasoft", portal="https://opendata.vancouver.ca", dataset="areas")
+    found = described(archive, PROVINCES.model_copy(update={"source": source}), provinces_version(), **SPATIAL)
+    (page,) = [link for link in found["links"] if link["rel"] == "via"]
+    assert (page["href"], page["type"]) == ("https://opendata.vancouver.ca/explore/dataset/areas/", "text/html")

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from d4c_platform import datasets
+from d4c_platform.model.dataset import StatCanGeographySource
 from d4c_platform.sandbox import recorded
 from d4c_platform.sandbox.files import files_app
 from d4c_platform.sandbox.serving import serve
@@ -78,3 +79,14 @@ def test_a_declared_dataset_without_a_recording_is_known_to_have_none():
     here = {d.id for d in datasets.load().values() if recorded.is_recorded(d, RECORDED)}
     assert {id_.rsplit("_", 1)[1] for id_ in here} == {"33100036", "18100204", "2018", "2015"}
     assert len(here) == 4
+
+
+def test_a_geography_file_is_offered_like_any_other_file(tmp_path):
+    url = "https://www12.statcan.gc.ca/geo/lpr_000a21a_e.zip"
+    source = StatCanGeographySource(kind="statcan-geography", url=url)
+    dataset = next(iter(datasets.load().values())).model_copy(update={"source": source})
+    file = tmp_path / "files" / "www12.statcan.gc.ca" / "geo" / "lpr_000a21a_e.zip"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PK")
+    assert recorded.files_by_address([dataset], tmp_path) == {recorded.address(url): file}
+    assert recorded.is_recorded(dataset, tmp_path)
