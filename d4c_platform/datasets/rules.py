@@ -209,7 +209,7 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     source, transform = dataset.source, dataset.transform
     if transform.kind not in _READABLE[source.kind]:
         readable = ", ".join(sorted(_READABLE[source.kind]))
-        yield Problem(("transform", "kind"), f"{transform.kind} does not read a {source.kind} source; {readable} does")
+        yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
     if isinstance(transform, ShapefileTransform) and transform.dguid is not None:
         try:
             fields = [field for _, field, _, _ in string.Formatter().parse(transform.dguid) if field is not None]

@@ -156,9 +156,9 @@ class ArcgisLayer:
         layer = client.layer()
         _refuse_other(layer, noticed, client)
         walk = Walk(client, layer, out.write)
+        headers: dict[str, str] = {}
         while walk.step():
-            pass
-        headers = _kept(client)
+            headers = _kept(client)
         walk.prove()
         after = client.layer()
         if (after.edited, after.schema) != (layer.edited, layer.schema):

@@ -233,7 +233,7 @@ class LayerClient:
         columns = [[field.get("name"), field.get("type"), field.get("length")] for field in fields]
         return Layer(
             oid_field=oid_field,
-            most_rows=most if isinstance(most, int) and most > 0 else self.DEFAULT_ROWS,
+            most_rows=most if isinstance(most, int) and most is not True and most > 0 else self.DEFAULT_ROWS,
             ordered=advanced.get("supportsPagination") is True,
             statistics=(advanced.get("supportsStatistics") or document.get("supportsStatistics")) is True,
             geojson="geojson" in str(document.get("supportedQueryFormats", "")).lower(),

@@ -12,7 +12,7 @@ one moment, at which the layer held exactly what was harvested. Of a larger laye
 it, so at the count there were these rows and no others, as long as the id of a deleted row does not come back, which ArcGIS
 avoids.
 
-Memory holds one page, one answer of ids, and forty bytes a page; nothing else grows with the layer.
+Memory holds one page, one answer of ids, and a digest for each page; nothing else grows with the layer.
 
 Not here: whether values changed meanwhile (arcgis: the edit date says so, or the content read before).
 """
@@ -83,12 +83,12 @@ class Walk:
     IDS_AT_ONCE: ClassVar[int] = 100_000
     """Object ids of one answer when they are read again: about 1 MB."""
     MOST_STALLS: ClassVar[int] = 16
-    """Answers in a row without progress; halving reaches a single row from the largest page in 11."""
+    """Answers in a row that come short; halving reaches a single row from the largest page in 11."""
 
     def __init__(self, client: LayerClient, layer: Layer, write: Callable[[bytes], object]) -> None:
         self.client, self._layer, self._write = client, layer, write
         self._rows = min(self.PAGE_ROWS, layer.most_rows)
-        self._width = self._rows
+        self._width = self._fit = self._rows  # of a window, in object ids and in rows
         self._total: int | None = None
         self._read = 0
         self._last: int | None = None
@@ -106,6 +106,8 @@ class Walk:
         for row in rows:
             self._write(b",\n" + row.line if self._read else b"\n" + row.line)
             self._read += 1
+        if self._read > self._total:  # the count can no longer agree, and a layer that grows might never end
+            raise self._changed(f"{self._total:,} rows were counted, and more came")
         self._last = rows[-1].oid
         self._marks.append(_Mark(self._last, _digest([row.oid for row in rows]), len(rows)))
         return True
@@ -147,17 +149,18 @@ class Walk:
                 if not self.client.count(*self._after(end)):
                     return []
                 start, self._width = end, self._width * 2
-            elif expected > self._rows and self._width > 1:
-                self._width = max(1, self._width * self._rows // (expected + 1))
+            elif expected > self._fit and self._width > 1:
+                self._width = max(1, self._width * self._fit // (expected + 1))
             else:
                 page = self._page(*window)
                 rows = sorted(page.rows, key=lambda row: row.oid) if page is not None else []
                 self._refuse_disorder(rows, start, end)
                 if len(rows) == expected:
-                    self._width = self._width * 2 if expected * 2 <= self._rows else self._width
+                    self._fit = min(self._fit * 2, self._rows)
+                    self._width = self._width * 2 if expected * 2 <= self._fit else self._width
                     return rows
-                # Cut by a limit on bytes, or a row came or went since the count.
-                stalls, self._width = stalls + 1, max(1, self._width // 2)
+                # Cut by a limit that the server does not tell, or a row came or went since the count.
+                stalls, self._fit = stalls + 1, max(1, expected // 2)
         raise TransientFailure(
             f"the server holds rows back: it counts some after object id {start} and does not send them",
             where=WHERE,
@@ -178,6 +181,7 @@ class Walk:
             if self._rows == 1:
                 raise
             self._rows = max(1, self._rows // 4)
+            self._fit = min(self._fit, self._rows)
             return None
 
     def _after(self, oid: int | None) -> tuple[str, ...]:

@@ -141,8 +141,11 @@ def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
 
 
 def _harvested(harvest: Callable[[BinaryIO], Answer], path: Path) -> _Arrived:
-    with path.open("wb") as out:
-        answer = harvest(out)
+    try:
+        with path.open("wb") as out:
+            answer = harvest(out)
+    except OSError as error:
+        raise _unwritten(error, path) from error
     with path.open("rb") as stream:  # the pages came slowly; the file is still in the page cache
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return _Arrived(path.stat().st_size, sha256, answer.status, _kept(answer.headers), ())
@@ -156,13 +159,7 @@ def _streamed(response: httpx.Response, path: Path, file: SourceUrl) -> _Arrived
                 digest.update(chunk)
                 size += out.write(chunk)
     except OSError as error:
-        raise TransientFailure(
-            f"it could not be written to the local disk ({error.strerror})",
-            where=WHERE,
-            file=str(path),
-            kept=KEPT,
-            remedy="Make room there, or point D4C_WORK_DIR to a larger disk, and materialize this version again",
-        ) from error
+        raise _unwritten(error, path) from error
     declared = response.headers.get("Content-Length")
     if declared and not _encoded(response) and declared.isdecimal() and int(declared) != size:
         raise HttpTrouble(
@@ -175,6 +172,16 @@ def _streamed(response: httpx.Response, path: Path, file: SourceUrl) -> _Arrived
         )
     redirects = tuple(without_query(str(step.headers.get("Location", step.url))) for step in response.history)
     return _Arrived(size, digest.hexdigest(), response.status_code, _kept(response.headers), redirects)
+
+
+def _unwritten(error: OSError, path: Path) -> TransientFailure:
+    return TransientFailure(
+        f"it could not be written to the local disk ({error.strerror})",
+        where=WHERE,
+        file=str(path),
+        kept=KEPT,
+        remedy="Make room there, or point D4C_WORK_DIR to a larger disk, and materialize this version again",
+    )
 
 
 def _encoded(response: httpx.Response) -> bool:
