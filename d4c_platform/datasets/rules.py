@@ -5,6 +5,7 @@ A rule looks at a `Dataset` that the schema has passed and yields problems; it r
 
 from __future__ import annotations
 
+import codecs
 import math
 import string
 from collections import Counter
@@ -16,7 +17,17 @@ from typing import Any
 from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, ReleaseVintage, ShapefileTransform
+from d4c_platform.model.dataset import (
+    CSV_TYPES,
+    Area,
+    CsvTransform,
+    Dataset,
+    FixedVintage,
+    GeoJsonTransform,
+    HttpFileSource,
+    ReleaseVintage,
+    ShapefileTransform,
+)
 
 # Which transform reads what which source brings.
 _READABLE = {
@@ -29,7 +40,7 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     """Everything that does not agree within a declaration."""
     yield from _name(dataset)
     yield from _version(dataset)
-    yield from _area(dataset)
+    yield from area_problems(dataset.area, ("area",))
     yield from _columns(dataset)
     yield from _transform(dataset)
     if isinstance(dataset.source, HttpFileSource):
@@ -88,10 +99,11 @@ def _version(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(("version",), error.sentence().rstrip("."))
 
 
-def _area(dataset: Dataset) -> Iterator[Problem]:
-    if naming.DGUID.fullmatch(dataset.area.dguid) is None:
-        yield Problem(("area", "dguid"), f"{dataset.area.dguid!r} is not a DGUID")
-    geometry, path = dataset.area.geometry, ("area", "geometry")
+def area_problems(area: Area, within: FieldPath) -> Iterator[Problem]:
+    """What is wrong with an area that stands at a path, or alone in a file."""
+    if naming.DGUID.fullmatch(area.dguid) is None:
+        yield Problem((*within, "dguid"), f"{area.dguid!r} is not a DGUID")
+    geometry, path = area.geometry, (*within, "geometry")
     if extra := sorted(set(geometry) - {"type", "coordinates"}):
         yield Problem((*path, extra[0]), "a geometry holds type and coordinates only")
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
@@ -159,7 +171,9 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in _READABLE[source.kind]:
         readable = ", ".join(sorted(_READABLE[source.kind]))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read a {source.kind} source; {readable} does")
-    if isinstance(transform, ShapefileTransform) and transform.dguid is not None:
+    if isinstance(transform, CsvTransform):
+        yield from _csv(dataset, transform)
+    if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
         try:
             fields = [field for _, field, _, _ in string.Formatter().parse(transform.dguid) if field is not None]
         except ValueError as error:
@@ -167,3 +181,13 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
             return
         if not fields or not all(field.isidentifier() for field in fields):
             yield Problem(("transform", "dguid"), "the template must name a source column in braces, as in 2021A0002{PRUID}")
+
+
+def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
+    try:
+        codecs.lookup(transform.encoding)
+    except LookupError:
+        yield Problem(("transform", "encoding"), f"{transform.encoding!r} is no text encoding; utf-8 and cp1252 are common")
+    for index, column in enumerate(dataset.columns):
+        if column.type is not None and column.type not in CSV_TYPES:
+            yield Problem(("columns", index, "type"), f"{column.type} is none of what a CSV is read as: {', '.join(CSV_TYPES)}")
