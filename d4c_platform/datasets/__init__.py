@@ -4,7 +4,7 @@
 and field. The words of a declaration are `d4c_platform.model.dataset`; the published JSON Schema is generated from them.
 
 Parts: `declarations` (files to datasets), `marked_yaml` (YAML that remembers its lines), `schema` (the JSON Schema and what it
-finds), `rules` (what a schema cannot say: names, areas, keys).
+finds), `rules` (what a schema cannot say: names, areas, keys), `shared_areas` (the areas that declarations can name).
 """
 
 from d4c_platform.datasets.declarations import PACKAGED, BadDeclaration, check_files, declarations_in, load, load_file

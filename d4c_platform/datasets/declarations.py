@@ -11,10 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from d4c_platform.datasets.marked_yaml import MarkedDocument, Unreadable, read_marked
+from d4c_platform.datasets.marked_yaml import Unreadable, read_marked
 from d4c_platform.datasets.problem import Problem
 from d4c_platform.datasets.rules import rule_problems, shared_ids
 from d4c_platform.datasets.schema import schema_problems
+from d4c_platform.datasets.shared_areas import FOLDER as AREAS
+from d4c_platform.datasets.shared_areas import written_out
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 
@@ -83,7 +85,8 @@ def declarations_in(folder: Path) -> list[Path]:
         raise PermanentFailure(
             "there is no such folder of declarations", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
         )
-    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    found = (file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    files = sorted(file for file in found if file.parent != AREAS)
     if not files:
         raise PermanentFailure(
             "the folder holds no declaration (*.yaml)", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
@@ -102,7 +105,11 @@ def check_files(files: Iterable[Path]) -> tuple[dict[Path, Dataset], tuple[Probl
         except Unreadable as error:
             problems.append(error.problem)
             continue
-        dataset, found = _read(document)
+        value, of_area = written_out(document, file)
+        if of_area:
+            problems += of_area
+            continue
+        dataset, found = _read(value)
         if dataset is not None and (other := first.setdefault(dataset.id, file)) != file:
             found.append(Problem(("id",), f"{dataset.id} is declared already in {other}"))
         if dataset is not None and not found:
@@ -112,15 +119,15 @@ def check_files(files: Iterable[Path]) -> tuple[dict[Path, Dataset], tuple[Probl
         problems += (problem.at(file, document.line(problem.path)) for problem in found)
         if dataset is not None and not found:
             datasets[file] = dataset
-    return datasets, tuple(problems)
+    return datasets, tuple(dict.fromkeys(problems))  # a shared area's mistake is told once
 
 
-def _read(document: MarkedDocument) -> tuple[Dataset | None, list[Problem]]:
-    found = list(schema_problems(document.value))
+def _read(value: Any) -> tuple[Dataset | None, list[Problem]]:
+    found = list(schema_problems(value))
     if found:
         return None, found
     try:
-        dataset = Dataset.model_validate(document.value)
+        dataset = Dataset.model_validate(value)
     except ValidationError as error:
         # The schema is made from the model, so this is rare: a rule that JSON Schema cannot express.
         return None, list(_model_problems(error))

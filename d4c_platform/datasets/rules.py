@@ -5,6 +5,7 @@ A rule looks at a `Dataset` that the schema has passed and yields problems; it r
 
 from __future__ import annotations
 
+import codecs
 import math
 import string
 from collections import Counter
@@ -17,11 +18,15 @@ from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
 from d4c_platform.model.dataset import (
+    CSV_TYPES,
     ArcgisSource,
+    Area,
     CkanSource,
+    CsvTransform,
     Dataset,
     FileListSource,
     FixedVintage,
+    GeoJsonTransform,
     HttpFileSource,
     OpendatasoftSource,
     ReleaseVintage,
@@ -45,7 +50,7 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     """Everything that does not agree within a declaration."""
     yield from _name(dataset)
     yield from _version(dataset)
-    yield from _area(dataset)
+    yield from area_problems(dataset.area, ("area",))
     yield from _columns(dataset)
     yield from _transform(dataset)
     match dataset.source:
@@ -139,10 +144,11 @@ def _version(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(("version",), error.sentence().rstrip("."))
 
 
-def _area(dataset: Dataset) -> Iterator[Problem]:
-    if naming.DGUID.fullmatch(dataset.area.dguid) is None:
-        yield Problem(("area", "dguid"), f"{dataset.area.dguid!r} is not a DGUID")
-    geometry, path = dataset.area.geometry, ("area", "geometry")
+def area_problems(area: Area, within: FieldPath) -> Iterator[Problem]:
+    """What is wrong with an area that stands at a path, or alone in a file."""
+    if naming.DGUID.fullmatch(area.dguid) is None:
+        yield Problem((*within, "dguid"), f"{area.dguid!r} is not a DGUID")
+    geometry, path = area.geometry, (*within, "geometry")
     if extra := sorted(set(geometry) - {"type", "coordinates"}):
         yield Problem((*path, extra[0]), "a geometry holds type and coordinates only")
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
@@ -210,7 +216,9 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in _READABLE[source.kind]:
         readable = ", ".join(sorted(_READABLE[source.kind]))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
-    if isinstance(transform, ShapefileTransform) and transform.dguid is not None:
+    if isinstance(transform, CsvTransform):
+        yield from _csv(dataset, transform)
+    if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
         try:
             fields = [field for _, field, _, _ in string.Formatter().parse(transform.dguid) if field is not None]
         except ValueError as error:
@@ -218,3 +226,13 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
             return
         if not fields or not all(field.isidentifier() for field in fields):
             yield Problem(("transform", "dguid"), "the template must name a source column in braces, as in 2021A0002{PRUID}")
+
+
+def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
+    try:
+        codecs.lookup(transform.encoding)
+    except LookupError:
+        yield Problem(("transform", "encoding"), f"{transform.encoding!r} is no text encoding; utf-8 and cp1252 are common")
+    for index, column in enumerate(dataset.columns):
+        if column.type is not None and column.type not in CSV_TYPES:
+            yield Problem(("columns", index, "type"), f"{column.type} is none of what a CSV is read as: {', '.join(CSV_TYPES)}")

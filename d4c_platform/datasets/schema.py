@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.dataset import Dataset, Declared
 
 SCHEMA_ID = "https://dataforcanada.org/schemas/dataset/v1.json"
 SCHEMA_FILE = Path(__file__).parent / "dataset.schema.json"
@@ -26,22 +26,22 @@ _NOUNS = {"string": "text", "object": "a mapping", "array": "a list", "boolean":
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of one declaration."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        **Dataset.model_json_schema(),
-    }
+    """The JSON Schema (2020-12) of one declaration, as it is written: its area may be one of the shared ones, by name."""
+    schema = Dataset.model_json_schema()
+    area = schema["properties"]["area"]
+    named = {"description": "The name of a shared area: a file in datasets/areas.", "pattern": "^[a-z0-9_]+$", "type": "string"}
+    schema["properties"]["area"] = {"anyOf": [area, named]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json_schema())
+def _validator(model: type[Declared]) -> Draft202012Validator:
+    return Draft202012Validator(model.model_json_schema())
 
 
-def schema_problems(document: Any) -> Iterator[Problem]:
-    """Everything in which a document is not what the schema says."""
-    errors = sorted(_validator().iter_errors(document), key=lambda e: [str(step) for step in e.absolute_path])
+def schema_problems(document: Any, model: type[Declared] = Dataset) -> Iterator[Problem]:
+    """Everything in which a document, its named area written out, is not what the model's schema says."""
+    errors = sorted(_validator(model).iter_errors(document), key=lambda e: [str(step) for step in e.absolute_path])
     for error in errors:
         yield from _explain(error, tuple(error.absolute_path))
 

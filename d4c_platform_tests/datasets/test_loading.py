@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from d4c_platform import datasets
-from d4c_platform.datasets import BadDeclaration
+from d4c_platform.datasets import BadDeclaration, shared_areas
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import Problem
 from d4c_platform.model.errors import PermanentFailure
 
-WARDS = datasets.PACKAGED / "foundation" / "toronto_wards_2018.yaml"
+WARDS = Path(__file__).parent / "wards_written_out.yaml"  # with its area in it, as an operator may write one
 TABLE = datasets.PACKAGED / "statistical" / "33100036.yaml"
 
 Refuse = Callable[..., list[Problem]]
@@ -191,6 +191,96 @@ def test_a_declaration_that_contradicts_itself_is_refused(refuse: Refuse, field:
     (problem,) = refuse(change)
     assert problem.field == field
     assert word in problem.what
+    assert problem.line is not None
+
+
+# -- shared areas -------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_area_is_loaded_as_if_it_were_written_out():
+    named = datasets.load_file(datasets.PACKAGED / "foundation" / "toronto_wards_2018.yaml")
+    assert named == datasets.load_file(WARDS)
+
+
+def test_a_schema_of_the_declarations_as_they_are_written_takes_both_ways():
+    for file in (WARDS, TABLE):
+        jsonschema.validate(yaml.safe_load(file.read_text(encoding="utf-8")), datasets.json_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(TABLE.read_text(encoding="utf-8")) | {"area": "no area"}, datasets.json_schema())
+
+
+def test_an_area_that_nobody_shares_is_refused_with_its_line_and_what_was_meant(refuse: Refuse):
+    (problem,) = refuse(("area: canada", "area: canda"), base=TABLE)
+    assert (problem.field, problem.line) == ("area", line_of("area: canada", TABLE))
+    assert "did you mean canada?" in problem.what
+    (problem,) = refuse(("area: canada", "area: 2021A000011124"), base=TABLE)
+    assert "known are alberta, " in problem.what
+
+
+def test_a_named_area_that_is_not_the_one_in_the_id_is_refused_in_the_declaration(refuse: Refuse):
+    (problem,) = refuse(("area: canada", "area: yukon"), base=TABLE)
+    assert (problem.field, problem.line) == ("area.dguid", line_of("area: canada", TABLE))
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "word"),
+    [
+        (("dguid: 2021A000260", "dguid: yukon"), "dguid", "not a DGUID"),
+        (("[-124.5, 61.0]", "[61.0, -124.5]"), "geometry.coordinates[0][1]", "degrees"),
+        (("name: {en: Yukon, fr: Yukon}", "name: {en: Yukon}"), "name.fr", "missing"),
+        (("geometry:", "geometri:"), "geometri", "did you mean geometry?"),
+        (("geometry:", "geometry: ["), "", "not YAML"),
+    ],
+)
+def test_a_mistake_in_a_shared_area_is_told_once_with_its_own_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], field: str, word: str
+):
+    text = (shared_areas.FOLDER / "yukon.yaml").read_text(encoding="utf-8")
+    assert change[0] in text
+    area = tmp_path / "areas" / "yukon.yaml"
+    area.parent.mkdir()
+    area.write_text(text.replace(*change), encoding="utf-8")
+    monkeypatch.setattr(shared_areas, "FOLDER", area.parent)
+    base = (datasets.PACKAGED / "foundation" / "yukon_electoral_districts_2015.yaml").read_text(encoding="utf-8")
+    files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for file in files:
+        file.write_text(base, encoding="utf-8")
+    _, problems = datasets.check_files(files)
+    assert word in problems[0].what
+    assert {(p.file, p.line is not None) for p in problems} == {(area, True)}
+    assert field in {p.field for p in problems}
+    assert len(set(problems)) == len(problems)
+
+
+def test_every_shared_area_is_sound_and_used(tmp_path: Path):
+    used = set()
+    for file in datasets.declarations_in(datasets.PACKAGED):
+        used.add(yaml.safe_load(file.read_text(encoding="utf-8"))["area"])
+    assert used == set(shared_areas.names())
+    assert [p for name in used for p in shared_areas.read(shared_areas.FOLDER / f"{name}.yaml").problems] == []
+
+
+# -- what transforms ask ------------------------------------------------------------------------------------------------
+
+ADDRESSES = datasets.PACKAGED / "foundation" / "national_address_register_2026-06.yaml"
+DISTRICTS = datasets.PACKAGED / "foundation" / "calgary_community_districts.yaml"
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "field", "word"),
+    [
+        (ADDRESSES, ("kind: csv", "kind: csv\n  encoding: latin-99"), "transform.encoding", "cp1252"),
+        (ADDRESSES, ("kind: csv", "kind: csv\n  delimiter: tab"), "transform.delimiter", "not one of"),
+        (ADDRESSES, ("type: double", 'type: "decimal128(9, 2)"'), "columns[14].type", "timestamp[us]"),
+        (ADDRESSES, ("kind: csv", "kind: geojson"), "transform.members", "no such field"),
+        (DISTRICTS, ("kind: geojson", "kind: geojson\n  dguid: 2021A0005"), "transform.dguid", "braces"),
+    ],
+)
+def test_what_a_csv_or_a_geojson_cannot_be_read_with_is_refused(
+    refuse: Refuse, base: Path, change: tuple[str, str], field: str, word: str
+):
+    (problem,) = refuse(change, base=base)
+    assert (problem.field, word in problem.what) == (field, True)
     assert problem.line is not None
 
 
