@@ -17,31 +17,39 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.dataset import Dataset, Declared
+from d4c_platform.model.family import Family
 
 SCHEMA_ID = "https://dataforcanada.org/schemas/dataset/v1.json"
 SCHEMA_FILE = Path(__file__).parent / "dataset.schema.json"
+FAMILY_SCHEMA_ID = "https://dataforcanada.org/schemas/family/v1.json"
+FAMILY_SCHEMA_FILE = Path(__file__).parent / "family.schema.json"
 
 _NOUNS = {"string": "text", "object": "a mapping", "array": "a list", "boolean": "true or false", "number": "a number"}
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of one declaration."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA_ID,
-        **Dataset.model_json_schema(),
-    }
+    return _schema(Dataset, SCHEMA_ID)
+
+
+def family_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of one family."""
+    return _schema(Family, FAMILY_SCHEMA_ID)
+
+
+def _schema(model: type[Declared], address: str) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": address, **model.model_json_schema()}
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json_schema())
+def _validator(model: type[Declared]) -> Draft202012Validator:
+    return Draft202012Validator(_schema(model, ""))
 
 
-def schema_problems(document: Any) -> Iterator[Problem]:
-    """Everything in which a document is not what the schema says."""
-    errors = sorted(_validator().iter_errors(document), key=lambda e: [str(step) for step in e.absolute_path])
+def schema_problems(document: Any, model: type[Declared] = Dataset) -> Iterator[Problem]:
+    """Everything in which a document is not what the model's schema says."""
+    errors = sorted(_validator(model).iter_errors(document), key=lambda e: [str(step) for step in e.absolute_path])
     for error in errors:
         yield from _explain(error, tuple(error.absolute_path))
 

@@ -77,7 +77,7 @@ class TestEveryDeclaration:
     def test_its_file_lies_in_the_folder_of_its_package(self, dataset: Dataset):
         if dataset.id not in datasets.load(SANDBOX):
             folder = datasets.PACKAGED / dataset.package.removeprefix("d4c-datapkg-")
-            assert any(datasets.load_file(file).id == dataset.id for file in folder.glob("*.yaml"))
+            assert any(datasets.load_file(file).id == dataset.id for file in datasets.declarations_in(folder))
 
     def test_a_version_of_it_can_be_named(self, dataset: Dataset):
         released = not isinstance(dataset.vintage, FixedVintage)
