@@ -5,12 +5,20 @@ and field. The words of a declaration are `d4c_platform.model.dataset`; the publ
 
 A *family* (`*.family.yaml`) is one declaration that stands for many datasets, one an entry of the publisher's list.
 
-Parts: `declarations` (files to datasets), `families` (files to families), `expansion` (a family to its datasets), `marked_yaml`
-(YAML that remembers its lines), `schema` (the JSON Schemas and what they find), `rules` (what a schema cannot say: names, areas,
-keys).
+Parts: `declarations` (files to datasets), `families` (files to families), `expansion` (a family to its datasets), `rules` (what a
+schema cannot say: names, areas, keys), `schema` (the JSON Schemas and what they find), `marked_yaml` (YAML that remembers its
+lines).
 """
 
-from d4c_platform.datasets.declarations import PACKAGED, BadDeclaration, check_files, declarations_in, is_family, load, load_file
+from d4c_platform.datasets.declarations import (
+    PACKAGED,
+    BadDeclaration,
+    check_files,
+    declarations_in,
+    is_family,
+    load,
+    load_file,
+)
 from d4c_platform.datasets.expansion import Expansion
 from d4c_platform.datasets.families import check_families, families_in, load_families
 from d4c_platform.datasets.schema import FAMILY_SCHEMA_FILE, SCHEMA_FILE, SCHEMA_ID, family_schema, json_schema

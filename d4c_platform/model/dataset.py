@@ -44,7 +44,7 @@ class StatCanTableSource(Declared):
     recheck_days: int = Field(
         default=7,
         ge=0,
-        description="Days after which the files of a release are looked at again for a revision that was not announced; 0: never.",
+        description="Days after which a release's files are looked at again for a revision that was not announced; 0: never.",
     )
 
 

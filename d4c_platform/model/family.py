@@ -1,7 +1,7 @@
 """A declared family: one declaration that stands for many datasets, with what they share.
 
-Which datasets they are, the publisher's own list says (`model.listing`); `d4c_platform.datasets.expansion` makes one `Dataset` of
-each entry. An installation follows a family only when its settings name it: thousands of tables are a decision.
+Which datasets they are, the publisher's own list says (`model.listing`); `d4c_platform.datasets.expansion` makes one `Dataset`
+of each entry. An installation follows a family only when its settings name it: thousands of tables are a decision.
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ class FamilyArea(Area):
 class Family(Declared):
     """All Statistics Canada tables, as far as they are selected. Each is a dataset of its own."""
 
-    family: Literal["statcan-tables"] = Field(description="Which list makes the datasets; also the family's name in the settings.")
+    family: Literal["statcan-tables"] = Field(
+        description="Which list makes the datasets; also the family's name in the settings."
+    )
     version: str = Field(description="The declared SemVer of every dataset that has no declaration of its own.")
     package: DataPackage
     description: Text = Field(description="May hold {number}, {title}, {frequency}, {since} and {state}.")
     publisher: Text
     languages: tuple[Literal["en", "fr"], ...] = ("en", "fr")
     recheck_days: int = Field(
-        default=7, ge=0, description="Days after which the files of a release are looked at again; 0: never."
+        default=7,
+        ge=0,
+        description="Days after which a release's files are looked at again for a revision that was not announced; 0: never.",
     )
     archived: bool = Field(default=True, description="Whether tables that their publisher has archived belong to it.")
     subjects: tuple[str, ...] = Field(

@@ -85,7 +85,7 @@ class Listing:
             return cls(
                 datetime.fromisoformat(document["listed_at"]),
                 datetime.fromisoformat(document["before"]) if document["before"] else None,
-                {row[0]: ListedTable(*row[:-1], tuple(row[-1])) for row in document["tables"]},
+                {row[0]: ListedTable._make((*row[:-1], tuple(row[-1]))) for row in document["tables"]},
                 document["left_out"],
                 {code: (words[0], words[1]) for code, words in document["words"].items()},
             )

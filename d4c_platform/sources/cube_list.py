@@ -46,10 +46,10 @@ def read_listing(statcan: StatCan, before: Listing | None, areas: Sequence[str],
     answers = _ask(statcan, sorted(news))
     for product_id in news:
         answer = answers.get(product_id, "it could not be asked in time")
-        released = answer.get("releaseTime") if isinstance(answer, dict) else None
-        if released:
+        if isinstance(answer, dict) and answer.get("releaseTime"):
             area = known[product_id].area if product_id in known else _area(answer, areas)
-            known[product_id] = _table(product_id, cubes[product_id], utc_key(eastern_to_utc(released)), area)
+            released = utc_key(eastern_to_utc(answer["releaseTime"]))
+            known[product_id] = _table(product_id, cubes[product_id], released, area)
         elif product_id not in known:
             left_out[product_id] = "it has no release yet" if isinstance(answer, dict) else answer
     for product_id in set(cubes).intersection(known).difference(news, left_out):  # a title is corrected, a table archived

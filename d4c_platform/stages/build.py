@@ -66,7 +66,7 @@ def archive_release(platform: Platform, version_id: str) -> Release | Withdrawal
     candidate = candidate_of(platform, version_id)
     _set_aside(platform, candidate)
     with platform.workspace("raw") as folder:
-        source = open_source(dataset, platform.web)
+        source = open_source(dataset, platform.web, platform.sources)
         try:
             release = archive(candidate, dataset, source, platform.web, platform.portal, folder)
         except Superseded as error:

@@ -34,7 +34,7 @@ def refetch(platform: Platform, version_id: str) -> Release:
     dataset = platform.dataset_of(version_id)
     candidate = candidate_of(platform, version_id)
     with platform.workspace("raw") as folder:
-        source = open_source(dataset, platform.web)
+        source = open_source(dataset, platform.web, platform.sources)
         return archive(candidate, dataset, source, platform.web, platform.portal, folder, again=True)
 
 

@@ -10,23 +10,16 @@ Not here: entering a release (records), or what its version still misses (stages
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 from d4c_platform.model.records import Candidate
-from d4c_platform.storage.store import ObjectInfo
+from d4c_platform.storage.store import ObjectInfo, ObjectStore
 
 RELEASES = "releases/"
 REMEMBERED = 200_000  # entries, about 200 MB; then the memory starts over
 TIME_CHARS = 16  # of a key that begins with its release's time, 20250611T123000Z: such keys sort by it
 
 _MEMORY: dict[tuple[str, str], Candidate] = {}
-
-
-class _Store(Protocol):
-    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
-
-    def url(self, key: str) -> str: ...
 
 
 class Ledger:
@@ -36,7 +29,7 @@ class Ledger:
         read: reads and checks one entry.
     """
 
-    def __init__(self, store: _Store, read: Callable[[ObjectInfo], Candidate], prefix: str = RELEASES) -> None:
+    def __init__(self, store: ObjectStore, read: Callable[[ObjectInfo], Candidate], prefix: str = RELEASES) -> None:
         self._store, self._read = store, read
         self._entries: dict[str, list[ObjectInfo]] = defaultdict(list)
         for info in store.list(prefix):

@@ -80,8 +80,8 @@ class Records:
 
     def of_dataset(self, dataset_id: str, vintage_from_release: bool) -> list[str]:
         """Ids of the dataset's versions that have any record, oldest first."""
-        # A vintage from the release and the version stand last, so the ids of its versions begin with its own. (A dataset may have
-        # thousands of sisters: a listing of what they share would be read through for each of them.)
+        # A vintage from the release and the version stand last, so the ids of its versions begin with its own. (What it shares
+        # with its sisters, thousands perhaps, would be a listing of them all.)
         ids = (
             v
             for v in self._version_ids(f"{RECORDS}{dataset_id}_")
