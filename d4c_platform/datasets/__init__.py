@@ -5,8 +5,8 @@ and field. The words of a declaration are `d4c_platform.model.dataset`; the publ
 
 A *family* (`*.family.yaml`) is one declaration that stands for many datasets, one an entry of the publisher's list.
 
-Parts: `declarations` (files to datasets), `families` (files to families), `expansion` (a family to its datasets), `rules` (what a
-schema cannot say: names, areas, keys), `schema` (the JSON Schemas and what they find), `marked_yaml` (YAML that remembers its
+Parts: `declarations` (files to datasets), `families` (files to families), `expansion` (a family to its datasets), `rules` (what
+a schema cannot say: names, areas, keys), `schema` (the JSON Schemas and what they find), `marked_yaml` (YAML that remembers its
 lines).
 """
 

@@ -23,8 +23,9 @@ from d4c_platform.model.dataset import Dataset, StatCanTableSource
 from d4c_platform.model.errors import D4CError, PermanentFailure
 from d4c_platform.model.records import Candidate, Release, Withdrawal
 from d4c_platform.sources.detection import enter_revision
+from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.revisions import Seal, look
-from d4c_platform.sources.source import eastern_date
+from d4c_platform.sources.source import Superseded, eastern_date
 from d4c_platform.sources.statcan import refuse_while_rebuilt
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.ledger import Ledger
@@ -138,6 +139,10 @@ def _look(platform: Platform, dataset: Dataset, candidates: list[Candidate], wat
     watch.release, watch.seals = release.version_id, dict(looked.seals)
     if not looked.changed:
         return None
+    try:
+        open_source(dataset, platform.web, platform.sources).confirm(dataset, newest)
+    except Superseded:
+        return None  # they are a newer release's, which the sweep notices
     number = 1 + sum(_number(c.key) > 0 for c in candidates if c.released_at == newest.released_at)
     hint = {"files": ",".join(looked.changed), "product_id": newest.hint.get("product_id", "")}
     return enter_revision(dataset, newest, number, looked.mark, hint, platform.records, now)

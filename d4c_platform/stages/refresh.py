@@ -60,7 +60,7 @@ def _refresh(platform: Platform, family: Family, now: datetime) -> Refreshed:
     checked = _checked(family, fresh, before)
     store_listing(store, family, checked, replaces=present.etag if present is not None else None)
     known = before.tables if before is not None else {}
-    explicit = datasets.load(platform.settings.datasets).values()
+    explicit = platform.datasets.explicit.values()
     return Refreshed(
         family=family.family,
         listed=len(checked.tables),
