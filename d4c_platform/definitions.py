@@ -1,4 +1,4 @@
-"""The one Dagster `Definitions`: assets, jobs, sensors and the platform they work on."""
+"""The one Dagster `Definitions`: assets, jobs, sensors, schedules and the platform they work on."""
 
 import dagster as dg
 
@@ -6,11 +6,13 @@ from d4c_platform.orchestration.assets import ASSETS
 from d4c_platform.orchestration.jobs import JOBS
 from d4c_platform.orchestration.resources import platform_resource
 from d4c_platform.orchestration.sensors import outstanding_sensor, releases_sensor
+from d4c_platform.orchestration.upkeep import SCHEDULES, UPKEEP
 
 defs = dg.Definitions(
     assets=ASSETS,
-    jobs=list(JOBS.values()),
+    jobs=[*JOBS.values(), *UPKEEP],
     sensors=[releases_sensor, outstanding_sensor],
+    schedules=list(SCHEDULES),
     resources={"platform": platform_resource},
     # One process a run: the steps are short, and every step process would pay for the imports again. Large installations
     # put each run in its own container through the run launcher in dagster.yaml.

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="D4C_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     datasets: Path | None = Field(default=None, description="Folder of declarations; the packaged ones by default.")
+    families: tuple[str, ...] = Field(default=(), description="Families to follow, by name, as JSON; none by default.")
     origins: dict[str, str] = Field(default={}, description="Origin to its stand-in, as JSON: how a sandbox works.")
     requests_per_s: float = Field(default=10.0, gt=0, description="Most requests a second to one remote host.")
     attempts: int = Field(default=4, gt=0, description="Tries of one request to a remote service before a stage gives up.")

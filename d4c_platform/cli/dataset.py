@@ -27,6 +27,8 @@ from d4c_platform.model.dataset import (
     StatCanTableSource,
 )
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.family import Family
+from d4c_platform.settings import Settings
 
 app = App(name="dataset", help="Look at and check the declared datasets.")
 
@@ -36,7 +38,7 @@ Folder = Annotated[Path | None, Parameter(name="--folder", env_var="D4C_DATASETS
 
 @app.command(name="list")
 def list_datasets(*, folder: Folder = None, as_json: AsJson = False) -> int:
-    """List the declared datasets.
+    """List the declared datasets, and the families that stand for many more.
 
     Args:
         folder: a folder of declarations; the packaged ones by default.
@@ -53,6 +55,9 @@ def list_datasets(*, folder: Folder = None, as_json: AsJson = False) -> int:
         console.print(Text(f"  {dataset.title.en}\n  {dataset.title.fr}"), soft_wrap=True)
         facts = f"  {_source(dataset)}, vintage: {_vintage(dataset)}, version {dataset.version}\n"
         console.print(Text(facts, style="dim"), soft_wrap=True)
+    for family in datasets.load_families(folder or datasets.PACKAGED).values():
+        console.print(Text(f"family {family.family}", style="bold"), soft_wrap=True)
+        console.print(Text(f"  {_expanded(family)}\n", style="dim"), soft_wrap=True)
     return 0
 
 
@@ -66,7 +71,7 @@ def show_dataset(dataset_id: str, /, *, folder: Folder = None, as_json: AsJson =
         as_json: print the declaration as JSON.
     """
     declared = datasets.load(folder)
-    dataset = declared.get(dataset_id)
+    dataset = declared.get(dataset_id) or _of_a_family(dataset_id)
     if dataset is None:
         near = [known for known in declared if dataset_id.lower() in known.lower()]
         known = ", ".join(near or declared)
@@ -89,15 +94,18 @@ def validate_declarations(*files: Path, as_json: AsJson = False) -> int:
 
     Args:
         files: declarations, or folders of them; the packaged ones by default.
-        as_json: print `{"ok", "datasets", "problems": [{file, line, field, what}]}`.
+        as_json: print `{"ok", "datasets", "families", "problems": [{file, line, field, what}]}`.
     """
-    paths = [p for f in files or (datasets.PACKAGED,) for p in (datasets.declarations_in(f) if f.is_dir() else [f])]
-    declared, problems = datasets.check_files(dict.fromkeys(paths))
+    paths = [p for f in files or (datasets.PACKAGED,) for p in (_declarations_in(f) if f.is_dir() else [f])]
+    declared, problems = datasets.check_files(dict.fromkeys(p for p in paths if not datasets.is_family(p)))
+    families, found = datasets.check_families(dict.fromkeys(p for p in paths if datasets.is_family(p)))
+    problems += found
     if as_json:
         _print_json(
             {
                 "ok": not problems,
                 "datasets": {str(file): dataset.id for file, dataset in declared.items()},
+                "families": {str(file): family.family for file, family in families.items()},
                 "problems": [_problem_as_data(problem) for problem in problems],
             }
         )
@@ -105,6 +113,9 @@ def validate_declarations(*files: Path, as_json: AsJson = False) -> int:
     console = Console(highlight=False)
     for file, dataset in declared.items():
         console.print(Text("ok   ", style="green").append(f"{file}: {dataset.id}", style="default"), soft_wrap=True)
+    for file, family in families.items():
+        words = f"{file}: family {family.family}"
+        console.print(Text("ok   ", style="green").append(words, style="default"), soft_wrap=True)
     for problem in problems:
         place = f"{problem.file}:{problem.line}" if problem.line is not None else f"{problem.file}"
         field = f" {problem.field}:" if problem.field else ""
@@ -115,10 +126,45 @@ def validate_declarations(*files: Path, as_json: AsJson = False) -> int:
 
 
 @app.command(name="schema")
-def print_schema() -> int:
-    """Print the JSON Schema that declarations are checked against."""
-    _print_json(datasets.json_schema())
+def print_schema(*, family: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Print the JSON Schema that declarations are checked against.
+
+    Args:
+        family: that of families (`*.family.yaml`) instead.
+    """
+    _print_json(datasets.family_schema() if family else datasets.json_schema())
     return 0
+
+
+def _declarations_in(folder: Path) -> list[Path]:
+    return [*datasets.declarations_in(folder), *datasets.families_in(folder)]
+
+
+def _of_a_family(dataset_id: str) -> Dataset | None:
+    """The dataset of that id in the families that this installation follows, if there is one."""
+    settings = Settings.read()
+    if not settings.families:
+        return None
+    from d4c_platform.stages.platform import Platform
+
+    with Platform(settings) as platform:
+        return platform.datasets.get(dataset_id)
+
+
+def _expanded(family: Family) -> str:
+    """What a family comes to in this installation, as far as its environment tells."""
+    settings = Settings.read()
+    if family.family not in settings.families:
+        return f"not followed here; D4C_FAMILIES='[\"{family.family}\"]' does"
+    from d4c_platform.stages.platform import Platform  # only here: a reader's installation has no publishing libraries
+
+    with Platform(settings) as platform:
+        stored = platform.listing(family)
+        if stored is None:
+            return "followed; its list is not read yet: run the job refresh_families"
+        made = len(datasets.Expansion(family, stored, platform.datasets.explicit.values()))
+    left_out = f", {len(stored.left_out):,} left out" if stored.left_out else ""
+    return f"{made:,} datasets of {len(stored.tables):,} tables{left_out}, as listed at {stored.listed_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _print_json(document: Any) -> None:

@@ -22,6 +22,7 @@ from d4c_platform.model.errors import PermanentFailure
 
 PACKAGED = Path(__file__).parent
 SUFFIXES = frozenset({".yaml", ".yml"})
+FAMILY = ".family"  # before the suffix of a file that declares a family, which is of another shape (families)
 
 
 class BadDeclaration(PermanentFailure):
@@ -76,7 +77,7 @@ def load_file(file: Path) -> Dataset:
 
 
 def declarations_in(folder: Path) -> list[Path]:
-    """The declaration files of a folder and its sub-folders, in order.
+    """The declaration files of a folder and its sub-folders, in order; those of families are not among them.
 
     Raises:
         PermanentFailure: the folder is not there, or holds none.
@@ -85,13 +86,23 @@ def declarations_in(folder: Path) -> list[Path]:
         raise PermanentFailure(
             "there is no such folder of declarations", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
         )
-    found = (file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-    files = sorted(file for file in found if file.parent != AREAS)
+    files = yaml_files(folder)
     if not files:
         raise PermanentFailure(
             "the folder holds no declaration (*.yaml)", where="datasets", file=str(folder), remedy="Check D4C_DATASETS"
         )
-    return files
+    return [file for file in files if not is_family(file)]
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files of a folder and its sub-folders, in order, but for the shared areas."""
+    found = (file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    return sorted(file for file in found if file.parent != AREAS)
+
+
+def is_family(file: Path) -> bool:
+    """Whether a file declares a family rather than a dataset."""
+    return file.suffix in SUFFIXES and Path(file.stem).suffix == FAMILY
 
 
 def check_files(files: Iterable[Path]) -> tuple[dict[Path, Dataset], tuple[Problem, ...]]:
@@ -130,11 +141,12 @@ def _read(value: Any) -> tuple[Dataset | None, list[Problem]]:
         dataset = Dataset.model_validate(value)
     except ValidationError as error:
         # The schema is made from the model, so this is rare: a rule that JSON Schema cannot express.
-        return None, list(_model_problems(error))
+        return None, list(model_problems(error))
     return dataset, list(rule_problems(dataset))
 
 
-def _model_problems(error: ValidationError) -> Iterator[Problem]:
+def model_problems(error: ValidationError) -> Iterator[Problem]:
+    """What a model found wrong beyond its schema."""
     for detail in error.errors(include_url=False, include_input=False):
         path: tuple[Any, ...] = detail["loc"]
         yield Problem(path, detail["msg"])

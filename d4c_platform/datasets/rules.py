@@ -102,11 +102,12 @@ def shared_ids(dataset: Dataset, others: Iterable[Dataset]) -> Iterator[Dataset]
     """
     for other in others:
         from_release = (isinstance(d.vintage, ReleaseVintage) for d in (dataset, other))
-        if other.id != dataset.id and any(from_release) and _undated(other.id) == _undated(dataset.id):
+        if other.id != dataset.id and any(from_release) and undated(other.id) == undated(dataset.id):
             yield other
 
 
-def _undated(dataset_id: str) -> str:
+def undated(dataset_id: str) -> str:
+    """What remains of an id when its date is taken away: what two datasets must not share when one has none."""
     return str(replace(naming.parse(dataset_id), date=None))
 
 

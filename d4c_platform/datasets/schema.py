@@ -18,20 +18,32 @@ from jsonschema.exceptions import ValidationError
 
 from d4c_platform.datasets.problem import FieldPath, Problem
 from d4c_platform.model.dataset import Dataset, Declared
+from d4c_platform.model.family import Family
 
 SCHEMA_ID = "https://dataforcanada.org/schemas/dataset/v1.json"
 SCHEMA_FILE = Path(__file__).parent / "dataset.schema.json"
+FAMILY_SCHEMA_ID = "https://dataforcanada.org/schemas/family/v1.json"
+FAMILY_SCHEMA_FILE = Path(__file__).parent / "family.schema.json"
 
 _NOUNS = {"string": "text", "object": "a mapping", "array": "a list", "boolean": "true or false", "number": "a number"}
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of one declaration, as it is written: its area may be one of the shared ones, by name."""
-    schema = Dataset.model_json_schema()
+    schema = _schema(Dataset, SCHEMA_ID)
     area = schema["properties"]["area"]
     named = {"description": "The name of a shared area: a file in datasets/areas.", "pattern": "^[a-z0-9_]+$", "type": "string"}
     schema["properties"]["area"] = {"anyOf": [area, named]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+    return schema
+
+
+def family_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of one family."""
+    return _schema(Family, FAMILY_SCHEMA_ID)
+
+
+def _schema(model: type[Declared], address: str) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": address, **model.model_json_schema()}
 
 
 @cache

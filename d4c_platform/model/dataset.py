@@ -41,6 +41,11 @@ class StatCanTableSource(Declared):
     kind: Literal["statcan-table"]
     product_id: str = Field(pattern=r"^\d{8}$", description="The 8-digit product id, without the 2-digit view suffix.")
     languages: tuple[Literal["en", "fr"], ...] = ("en", "fr")
+    recheck_days: int = Field(
+        default=7,
+        ge=0,
+        description="Days after which a release's files are looked at again for a revision that was not announced; 0: never.",
+    )
 
 
 class HttpFileSource(Declared):

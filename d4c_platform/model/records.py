@@ -54,6 +54,7 @@ class RawFile(Fact):
     bytes: int
     sha256: str
     content_sha256: str = Field(description="Hash of the canonical content; for a zip, of its members' names and bytes.")
+    directory_sha256: str = Field(default="", description="Of a zip: hash of its members' names, sizes and CRCs.")
     fetched_at: datetime
     status: int
     headers: dict[str, str]

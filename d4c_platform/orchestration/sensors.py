@@ -21,6 +21,7 @@ SWEEP_BUDGET_S = 25.0  # a tick is cut at 60 s: one source may still hang, the c
 RELEASE_INTERVAL_S = 300
 OUTSTANDING_INTERVAL_S = 60
 REISSUE_AFTER = timedelta(hours=6)  # a torrent that leaves out a copy is issued again this seldom
+MOST_UNDER_WAY = 200  # runs that are requested and not finished: an hour of work for a queue, and few enough to look through
 ONE_AT_A_TIME = (Stretch.BUILD, Stretch.ZENODO)
 """Stretches in which the versions of one dataset go one after the other: a build is compared with the version before, and a
 Zenodo concept has one next draft."""
@@ -37,7 +38,7 @@ def releases_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourcePa
     found = notice(platform, datetime.now(UTC), cursor=context.cursor or "", budget_s=SWEEP_BUDGET_S)
     for failure in found.failures:
         context.log.warning(failure)
-    if len(found.failures) == found.looked_at == len(platform.datasets):
+    if found.blind:
         # Only a failed tick is visible to operators; a sweep in which nothing worked must not look like a quiet day. Nothing is
         # lost by raising: all were looked at, so there is no cursor to keep.
         raise dg.Failure(description="no source could be looked at: " + " | ".join(found.failures[:3]))
@@ -85,12 +86,16 @@ def _due(context: dg.SensorEvaluationContext, platform: Platform, found: Outstan
     for stretch in ONE_AT_A_TIME:
         # One that failed and waits holds up nobody; one that is under way does.
         in_turn = [m for m in found.missing if m.stretch is stretch and (can(m) or attempts[m].under_way)]
-        first = {platform.dataset_of(m.version_id).id: m for m in reversed(in_turn)}
-        due += [m for m in in_turn if first[platform.dataset_of(m.version_id).id] == m and can(m)]
+        of = {m: platform.dataset_of(m.version_id).id for m in in_turn}
+        first = {of[m]: m for m in reversed(in_turn)}
+        due += [m for m in in_turn if first[of[m]] == m and can(m)]
     for m in found.reissue:
         last = attempts[m].last_success
         if can(m) and (last is None or now - last >= REISSUE_AFTER):
             due.append(m)
+    # What is new goes before the back-catalogue, which fills the queue only so far: a queue of thousands helps nobody.
+    room = max(0, MOST_UNDER_WAY - sum(a.under_way for a in attempts.values()))
+    due = sorted(due, key=lambda m: m.late)[:room]
     return due, [m for m in found.missing if attempts[m].waits_for_a_person]
 
 

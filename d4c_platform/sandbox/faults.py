@@ -6,7 +6,8 @@
     GET    /_sandbox/requests  what was asked, in order: [{"method", "path", "query", "status", "headers"}]
     DELETE /_sandbox/requests  forget it
 
-Over HTTP, so that a test can break a service that runs in another process. Kinds:
+Over HTTP, so that a test can break a service that runs in another process. With a `chance` below 1 a fault strikes now and
+then, drawn from the switch's own seed: the same requests in the same order meet the same faults. Kinds:
 
     status    answer `status` (503) with `headers` and `body`; the app never hears of the request
     html      an HTML page, with 200 unless `status` says otherwise: the error page that calls itself a success
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import struct
 from collections import deque
@@ -56,7 +58,7 @@ DEFAULT_STATUS = {Kind.STATUS: 503, Kind.HTML: 200, Kind.AFTER: 504}
 
 @dataclass(slots=True)
 class Fault:
-    """One fault that is set. `times` counts down; a negative one stays until it is cleared."""
+    """One fault that is set. `times` counts down; a negative one stays until it is cleared. `chance` is that of one request."""
 
     kind: Kind
     method: str = "*"
@@ -67,6 +69,7 @@ class Fault:
     body: str = ""
     delay_s: float = 0.0
     after_bytes: int = 0
+    chance: float = 1.0
 
     @classmethod
     def read(cls, document: Any) -> Fault:
@@ -82,8 +85,8 @@ class Fault:
 class FaultSwitch:
     """The app, with its bad days."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, seed: int = 0) -> None:
+        self._app, self._random = app, random.Random(seed)
         self._faults: list[Fault] = []
         self._requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
 
@@ -117,7 +120,7 @@ class FaultSwitch:
 
     def _next(self, method: str, path: str) -> Fault | None:
         for fault in self._faults:
-            if fault.applies(method, path):
+            if fault.applies(method, path) and (fault.chance >= 1 or self._random.random() < fault.chance):
                 if fault.times > 0:
                     fault.times -= 1
                 return fault
@@ -164,9 +167,13 @@ class FaultSwitch:
                 await _answer_json(send, 405, {"message": "GET, POST or DELETE"})
 
 
-def with_faults(app: App) -> FaultSwitch:
-    """The app with a fault switch and a request log."""
-    return FaultSwitch(app)
+def with_faults(app: App, seed: int = 0) -> FaultSwitch:
+    """The app with a fault switch and a request log.
+
+    Args:
+        seed: of the faults that strike by chance.
+    """
+    return FaultSwitch(app, seed)
 
 
 class _Connection:

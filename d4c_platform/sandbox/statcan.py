@@ -15,10 +15,11 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -29,7 +30,7 @@ from starlette.routing import Route
 from d4c_platform.sandbox.clock import EASTERN, Clock, instant
 from d4c_platform.sandbox.faults import App
 from d4c_platform.sandbox.ranged import FileAnswer
-from d4c_platform.sandbox.recorded import TableRelease, table_releases
+from d4c_platform.sandbox.recorded import table_releases
 
 REAL_HOST = "https://www150.statcan.gc.ca"
 WDS = "/t1/wds/rest"
@@ -47,30 +48,62 @@ LISTED = (
     "surveyCode",
     "frequencyCode",
 )
+FREQUENCIES = {
+    1: ("Daily", "Quotidienne"),
+    6: ("Monthly", "Mensuelle"),
+    9: ("Quarterly", "Trimestrielle"),
+    12: ("Annual", "Annuelle"),
+}
+SUBJECTS = {
+    "10": ("Government", "Gouvernement"),
+    "14": ("Labour", "Travail"),
+    "18": ("Prices and price indexes", "Prix et indices des prix"),
+    "33": ("Business performance and ownership", "Rendement des entreprises et appartenance"),
+}
 OK, INVALID_DATE, INVALID_PRODUCT, PUBLISHING = 0, 1, 5, 6  # responseStatusCode
 
 
+class AnyRelease(Protocol):
+    """One release of a table, of which the service tells and whose files it serves."""
+
+    @property
+    def product_id(self) -> str: ...
+
+    @property
+    def released_at(self) -> datetime: ...
+
+    @property
+    def zips(self) -> Mapping[str, Path]: ...
+
+    def metadata(self) -> dict[str, Any]: ...
+
+
 class StatCan:
-    """The service, over a folder of releases and a clock. The folder is read again for every request."""
+    """The service, over a folder of releases and a clock. The folder is read again for every request.
 
-    def __init__(self, releases: Path, clock: Clock) -> None:
-        self._releases, self._clock = releases, clock
+    Args:
+        releases: the folder, or made-up tables (tables).
+    """
 
-    def out(self) -> dict[str, TableRelease]:
+    def __init__(self, releases: Path | Callable[[], Sequence[AnyRelease]], clock: Clock) -> None:
+        self._releases: Callable[[], Sequence[AnyRelease]] = (
+            partial(table_releases, releases) if isinstance(releases, Path) else releases
+        )
+        self._clock = clock
+
+    def out(self) -> dict[str, AnyRelease]:
         """The newest published release of every table that has one."""
         now = self._clock.now()
-        return {r.product_id: r for r in table_releases(self._releases) if r.released_at <= now}
+        return {r.product_id: r for r in self._releases() if r.released_at <= now}
 
     def being_published(self) -> set[str]:
         """Tables that come out later today: they are locked from midnight until their release."""
         now = self._clock.now()
-        return {
-            r.product_id for r in table_releases(self._releases) if now < r.released_at and r.released_at.date() == now.date()
-        }
+        return {r.product_id for r in self._releases() if now < r.released_at and r.released_at.date() == now.date()}
 
-    def released_on(self, day: date) -> list[TableRelease]:
+    def released_on(self, day: date) -> list[AnyRelease]:
         now = self._clock.now()
-        return [r for r in table_releases(self._releases) if r.released_at.date() == day and r.released_at <= now]
+        return [r for r in self._releases() if r.released_at.date() == day and r.released_at <= now]
 
     async def changed_cubes(self, request: Request) -> App:
         try:
@@ -115,6 +148,18 @@ class StatCan:
         """A bare array, and in UTC: the one answer of the service that differs in both."""
         return JSONResponse([_listed(r) for _, r in sorted(self.out().items())])
 
+    async def code_sets(self, request: Request) -> App:
+        """The few code lists that the sandbox's tables use."""
+        return _succeeded(
+            {
+                "frequency": [
+                    {"frequencyCode": code, "frequencyDescEn": en, "frequencyDescFr": fr}
+                    for code, (en, fr) in FREQUENCIES.items()
+                ],
+                "subject": [{"subjectCode": code, "subjectEn": en, "subjectFr": fr} for code, (en, fr) in SUBJECTS.items()],
+            }
+        )
+
     async def zip_file(self, request: Request) -> App:
         product_id, _, language = request.path_params["stem"].partition("-")
         release = self.out().get(product_id)
@@ -130,7 +175,7 @@ class StatCan:
             except (ValueError, KeyError, TypeError) as error:
                 return JSONResponse({"message": f"not a time: {error}"}, status_code=400)
         now = self._clock.now()
-        later = [r.released_at for r in table_releases(self._releases) if r.released_at > now]
+        later = [r.released_at for r in self._releases() if r.released_at > now]
         return JSONResponse(
             {
                 "now": now.astimezone(UTC).isoformat(),
@@ -141,7 +186,7 @@ class StatCan:
         )
 
 
-def statcan_app(releases: Path, clock: Clock) -> Starlette:
+def statcan_app(releases: Path | Callable[[], Sequence[AnyRelease]], clock: Clock) -> Starlette:
     """The Web Data Service, the downloads and the clock, as one app."""
     service = StatCan(releases, clock)
     return Starlette(
@@ -151,13 +196,14 @@ def statcan_app(releases: Path, clock: Clock) -> Starlette:
             Route(f"{WDS}/getCubeMetadata", service.cube_metadata, methods=["POST"]),
             Route(f"{WDS}/getFullTableDownloadCSV/{{product_id}}/{{language}}", service.full_table_csv),
             Route(f"{WDS}/getAllCubesListLite", service.all_cubes),
+            Route(f"{WDS}/getCodeSets", service.code_sets),
             Route("/n1/tbl/csv/{stem}.zip", service.zip_file, methods=["GET", "HEAD"]),
             Route("/_sandbox/clock", service.clock, methods=["GET", "POST"]),
         ]
     )
 
 
-def _metadata_item(item: Any, out: dict[str, TableRelease], locked: set[str]) -> dict[str, Any]:
+def _metadata_item(item: Any, out: dict[str, AnyRelease], locked: set[str]) -> dict[str, Any]:
     product_id = str(item.get("productId", "")) if isinstance(item, dict) else ""
     if product_id in locked:
         return {"status": "FAILED", "object": {"responseStatusCode": PUBLISHING, "productId": product_id}}
@@ -166,7 +212,7 @@ def _metadata_item(item: Any, out: dict[str, TableRelease], locked: set[str]) ->
     return {"status": "SUCCESS", "object": out[product_id].metadata()}
 
 
-def _listed(release: TableRelease) -> dict[str, Any]:
+def _listed(release: AnyRelease) -> dict[str, Any]:
     known = release.metadata()
     return {
         "productId": int(release.product_id),
@@ -177,7 +223,7 @@ def _listed(release: TableRelease) -> dict[str, Any]:
     }
 
 
-def _series(release: TableRelease) -> Iterator[dict[str, Any]]:
+def _series(release: AnyRelease) -> Iterator[dict[str, Any]]:
     """The release's series, read from its rows; by columns' places, since their names depend on the language."""
     seen: set[str] = set()
     language, file = next(iter(release.zips.items()), ("eng", None))

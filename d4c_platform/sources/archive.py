@@ -198,6 +198,7 @@ def _store(file: SourceUrl, key: str, receipt: Receipt, portal: Portal) -> RawFi
         bytes=receipt.bytes,
         sha256=receipt.sha256,
         content_sha256=receipt.content_sha256,
+        directory_sha256=receipt.directory_sha256,
         fetched_at=receipt.fetched_at,
         status=receipt.status,
         headers=receipt.headers,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -22,7 +22,7 @@ from d4c_platform import naming
 from d4c_platform.model.dataset import Dataset, FixedVintage
 from d4c_platform.model.records import Candidate, Copies, Release, Withdrawal
 from d4c_platform.naming import SemVer
-from d4c_platform.sources.source import Noticed, Source, eastern_date
+from d4c_platform.sources.source import Noticed, Source, eastern_date, utc_key
 from d4c_platform.storage.records import Records
 from d4c_platform.storage.store import NO_CACHE, Conflict
 
@@ -36,7 +36,9 @@ MOST_RETURNS = 9  # of one release that never gets archived: a server that flaps
 DATE_FORMAT = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
 
 
-def detect(dataset: Dataset, source: Source, records: Records, now: datetime) -> list[Candidate]:
+def detect(
+    dataset: Dataset, source: Source, records: Records, now: datetime, ledger: Sequence[Candidate] | None = None
+) -> list[Candidate]:
     """Look at a dataset's source and enter what is new into the ledger; returns the new entries, oldest first.
 
     A release is noticed *again* when the declaration now asks for a higher version of its vintage: every one that waits for
@@ -53,6 +55,21 @@ def detect(dataset: Dataset, source: Source, records: Records, now: datetime) ->
     if newest is not None and SemVer.parse(dataset.version) > _semver(newest.version_id):
         found.append(_renew(dataset, newest, [*seen, *found], records, now))
     return found
+
+
+def enter_revision(
+    dataset: Dataset, revised: Candidate, number: int, mark: str, hint: Mapping[str, str], records: Records, now: datetime
+) -> Candidate:
+    """Enter the release once more, because its files changed though no release was announced: the next PATCH of its vintage.
+
+    Args:
+        number: which revision of the release it is, from 1.
+        mark: tells this state of the files from others.
+    """
+    key = f"{utc_key(revised.released_at)}.r{number}-{mark}"
+    hint = {**hint, "signal": "files", "revision_of": revised.key}
+    noticed = Noticed(key, revised.released_at, eastern_date(revised.released_at), hint)
+    return _enter(dataset, noticed, revised.vintage, records, now)
 
 
 def replaced_by(candidate: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:

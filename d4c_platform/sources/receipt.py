@@ -49,6 +49,7 @@ class Receipt:
 
     Attributes:
         content_sha256: over the canonical content; two zips with the same members have the same.
+        directory_sha256: of a zip, over its members' names, sizes and CRCs; empty for other files.
         redirects: the URLs that were passed on the way, without their queries.
     """
 
@@ -56,6 +57,7 @@ class Receipt:
     bytes: int
     sha256: str
     content_sha256: str
+    directory_sha256: str
     fetched_at: datetime
     status: int
     headers: dict[str, str]
@@ -82,8 +84,17 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
             remedy="Withdraw this version; the newer file is noticed on its own",
         )
     content = content_sha256(file, path, arrived.sha256)
+    directory = zipfiles.directory_sha256(path) if file.expect is Expect.ZIP else ""
     return Receipt(
-        path, arrived.bytes, arrived.sha256, content, datetime.now(UTC), arrived.status, arrived.headers, arrived.redirects
+        path=path,
+        bytes=arrived.bytes,
+        sha256=arrived.sha256,
+        content_sha256=content,
+        directory_sha256=directory,
+        fetched_at=datetime.now(UTC),
+        status=arrived.status,
+        headers=arrived.headers,
+        redirects=arrived.redirects,
     )
 
 

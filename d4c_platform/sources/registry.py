@@ -32,7 +32,10 @@ class Sweep:
 
     def source(self, dataset: Dataset) -> Source:
         """The opened source of the dataset's kind."""
-        kind = dataset.source.kind
+        return self.of_kind(dataset.source.kind)
+
+    def of_kind(self, kind: str) -> Source:
+        """The opened source of a kind."""
         if kind not in self._open:
             self._open[kind] = KINDS[kind].open(self._web, self._settings)
         return self._open[kind]

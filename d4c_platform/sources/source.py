@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.listing import Listing
 from d4c_platform.model.records import Candidate
 from d4c_platform.web import Web
 
@@ -35,6 +36,11 @@ def utc_now() -> datetime:
 def utc_key(moment: datetime) -> str:
     """A moment as the part of a release key: fixed width, so that keys sort by time, and safe in an object key."""
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def key_time(key: str) -> datetime:
+    """The moment that a key begins with."""
+    return datetime.strptime(key[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def eastern_date(moment: datetime) -> date:
@@ -138,6 +144,7 @@ class SourceSettings:
         remember: whether what cannot have changed is kept from sweep to sweep in this process. None: only at the real
             service, because a stand-in's past can change.
         clock: the time in UTC.
+        listing: Statistics Canada's list of all tables as it was read last, when this installation reads it.
     """
 
     wds: str = WDS
@@ -145,6 +152,7 @@ class SourceSettings:
     statcan_lock: bool | None = None
     remember: bool | None = None
     clock: Callable[[], datetime] = field(default=utc_now)
+    listing: Listing | None = None
 
 
 class Offer(Protocol):

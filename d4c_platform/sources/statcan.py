@@ -7,17 +7,21 @@ be tomorrow's data under yesterday's name, so nothing is.
 A sweep comes every few minutes, and days that are over do not change: what they released is remembered from sweep to sweep,
 and a table that released nothing for a month is asked for its state once an hour (memory).
 
+Where the list of all tables is read once a day (cube_list), no table is asked at all: the list says how things stood when it
+was read, and the changed cubes of the days since say the rest. Two lists then answer for eight thousand tables.
+
 Not here: the service's protocol (wds), what is in a zip (transforms), whether its content changed (archive).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Literal, Self
 
 from d4c_platform.model.dataset import Dataset, StatCanTableSource
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.model.listing import Listing
 from d4c_platform.model.records import Candidate
 from d4c_platform.sources.documents import canonical_json
 from d4c_platform.sources.memory import SHARED, Memory
@@ -30,6 +34,7 @@ from d4c_platform.sources.source import (
     SourceUrl,
     Superseded,
     eastern_date,
+    key_time,
     utc_key,
 )
 from d4c_platform.sources.wds import (
@@ -64,8 +69,15 @@ class ChangedCubes:
 
     def released(self, product_id: str, first: date, today: date) -> list[datetime]:
         """When the table was released from the first day to today."""
-        days = (first + timedelta(days=n) for n in range((today - first).days + 1))
-        return [moment for day in days for moment in self._on(day, today).get(product_id, ())]
+        return [moment for day in _days(first, today) for moment in self._on(day, today).get(product_id, ())]
+
+    def since(self, first: date, today: date) -> Mapping[str, Sequence[datetime]]:
+        """What was released from the first day to today, by product id."""
+        found: dict[str, list[datetime]] = {}
+        for day in _days(first, today):
+            for product_id, moments in self._on(day, today).items():
+                found.setdefault(product_id, []).extend(moments)
+        return found
 
     def _on(self, day: date, today: date) -> dict[str, list[datetime]]:
         if day not in self._days:
@@ -105,24 +117,45 @@ class StatCanTables:
         self._statcan = StatCan(web, settings.wds)
         self._catch_up_days, self._clock = settings.catch_up_days, settings.clock
         real = web.route(settings.wds) == settings.wds
-        self._lock = real if settings.statcan_lock is None else settings.statcan_lock
+        self._lock = _keeps_lock(web, settings)
         self._memory = SHARED if (real if settings.remember is None else settings.remember) else None
         self._changed = ChangedCubes(self._statcan, self._memory)
+        self._listing = settings.listing
 
     @classmethod
     def open(cls, web: Web, settings: SourceSettings) -> Self:
         return cls(web, settings)
 
+    def newest(self, now: datetime) -> Mapping[str, str]:
+        """The newest release of every listed table that is out, as the start of its key; by product id.
+
+        Raises:
+            D4CError: one of the days since the list was read could not be asked for.
+        """
+        today, out = eastern_date(now), utc_key(now)
+        if self._listing is None:
+            return {}
+        if not self._reaches(self._listing, today):
+            raise PermanentFailure(
+                f"the list of all tables is of {eastern_date(self._listing.listed_at)}: too many days ago to ask for each",
+                where=WHERE,
+                kept="What was noticed stays",
+                remedy="Run the job `refresh_families`, and see why its schedule did not",
+            )
+        # A release that the list announces is told by its own day, once it is out.
+        newest = {p: t.released for p, t in self._listing.tables.items() if t.released <= out}
+        for product_id, moments in self._changed.since(self._day_listed(self._listing), today).items():
+            told = max((utc_key(m) for m in moments if m <= now), default="")
+            if told > newest.get(product_id, "") and product_id in self._listing.tables:
+                newest[product_id] = told
+        return newest
+
     def detect(
         self, dataset: Dataset, since: date | datetime | None, seen: Sequence[Candidate], now: datetime
     ) -> list[Noticed]:
         """The newest release that is out and was not seen; those it replaced unseen are named in its hint."""
-        product_id, today = _declared(dataset).product_id, eastern_date(now)
-        first = eastern_date(since) if isinstance(since, datetime) else since
-        if first is None or (today - first).days > self._catch_up_days:
-            signal, released = "getCubeMetadata", [self._current(product_id, now)]
-        else:
-            signal, released = "getChangedCubeList", [*self._changed.released(product_id, first, today)]
+        product_id = _declared(dataset).product_id
+        signal, released = self._released(product_id, eastern_date(since) if isinstance(since, datetime) else since, now)
         newest_seen = max((c.released_at for c in seen), default=datetime.min.replace(tzinfo=UTC))
         fresh = sorted({moment for moment in released if moment is not None and newest_seen < moment <= now})
         if not fresh:
@@ -132,6 +165,32 @@ class StatCanTables:
         if superseded:
             hint["superseded"] = ",".join(utc_key(moment) for moment in superseded)
         return [Noticed(utc_key(newest), newest, eastern_date(newest), hint)]
+
+    def _released(self, product_id: str, first: date | None, now: datetime) -> tuple[str, list[datetime | None]]:
+        """The publisher's signal, and the releases it tells of."""
+        today = eastern_date(now)
+        listing = self._listing
+        if listing is not None and product_id in listing.tables and self._reaches(listing, today):
+            days = self._changed.released(product_id, self._day_listed(listing), today)
+            signal = "getAllCubesListLite" if first is None else "getChangedCubeList"
+            return signal, [key_time(listing.tables[product_id].released), *days]
+        if first is None or (today - first).days > self._catch_up_days:
+            return "getCubeMetadata", [self._current(product_id, now)]
+        return "getChangedCubeList", [*self._changed.released(product_id, first, today)]
+
+    def _reaches(self, listing: Listing, today: date) -> bool:
+        """Whether the days between the list and today can still be asked for one by one."""
+        return (today - eastern_date(listing.listed_at)).days < self._catch_up_days
+
+    def _day_listed(self, listing: Listing) -> date:
+        """The day from which the list of all tables may not know everything.
+
+        One day early, because the list may lag; and after a gap, the day of the list before, so that what was replaced unseen
+        is named.
+        """
+        day = eastern_date(listing.listed_at) - timedelta(days=1)
+        before = eastern_date(listing.before) if listing.before is not None else day
+        return max(min(day, before), eastern_date(listing.listed_at) - timedelta(days=self._catch_up_days))
 
     def _current(self, product_id: str, now: datetime) -> datetime | None:
         """The table's release time; at most an hour old when it may be remembered."""
@@ -192,15 +251,34 @@ class StatCanTables:
             )
 
     def _refuse_while_locked(self) -> None:
-        now = self._clock().astimezone(EASTERN)
-        if self._lock and now.time() < RELEASE_TIME:
-            opens = now.replace(hour=RELEASE_TIME.hour, minute=RELEASE_TIME.minute, second=0, microsecond=0) + SETTLE
-            raise TransientFailure(
-                "files are rebuilt between 00:00 and 08:30 Eastern: what is fetched now may belong to the next release",
-                retry_after_s=(opens - now).total_seconds(),
-                where=WHERE,
-                remedy=f"It is tried again after {opens:%H:%M} Eastern",
-            )
+        if self._lock:
+            _refuse_at_night(self._clock())
+
+
+def refuse_while_rebuilt(web: Web, settings: SourceSettings) -> None:
+    """Raise TransientFailure while Statistics Canada rebuilds its files, where that is kept to (`SourceSettings`)."""
+    if _keeps_lock(web, settings):
+        _refuse_at_night(settings.clock())
+
+
+def _keeps_lock(web: Web, settings: SourceSettings) -> bool:
+    return web.route(settings.wds) == settings.wds if settings.statcan_lock is None else settings.statcan_lock
+
+
+def _refuse_at_night(moment: datetime) -> None:
+    now = moment.astimezone(EASTERN)
+    if now.time() < RELEASE_TIME:
+        opens = now.replace(hour=RELEASE_TIME.hour, minute=RELEASE_TIME.minute, second=0, microsecond=0) + SETTLE
+        raise TransientFailure(
+            "files are rebuilt between 00:00 and 08:30 Eastern: what is fetched now may belong to the next release",
+            retry_after_s=(opens - now).total_seconds(),
+            where=WHERE,
+            remedy=f"It is tried again after {opens:%H:%M} Eastern",
+        )
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    yield from (first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
 def _declared(dataset: Dataset) -> StatCanTableSource:

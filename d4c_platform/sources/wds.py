@@ -8,6 +8,7 @@ Not here: what to do with a release (statcan).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal, TypeVar
@@ -17,13 +18,16 @@ import httpx
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.sources.documents import json_of
 from d4c_platform.sources.source import EASTERN, WDS
-from d4c_platform.web import HttpRefusal, Web
+from d4c_platform.web import HttpRefusal, TooLong, Web
 
 WHERE = "statcan"
 OK = 0
 INVALID_DATE = 1
 PUBLISHING = 6
 PASSING_CODES = frozenset({3, PUBLISHING})  # request failed; cube is currently being published: both can pass
+
+BATCH = 50  # tables whose metadata is asked for at once: some have thousands of members
+LIST_BYTES = 64 << 20  # of the list of all tables: 8 MB for 8,000
 
 REPORT = "If it stays so the service has changed: compare its answer with its user guide and adapt `sources.wds`"
 
@@ -113,6 +117,60 @@ class StatCan:
         items = json_of(response, self.url("getCubeMetadata"), WHERE)
         item = items[0] if isinstance(items, list) and items else items
         return _object(item, dict, file=product_id), response
+
+    def metadata_of(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any] | D4CError]:
+        """Many tables' metadata objects in few requests; a table that cannot be read has its failure instead.
+
+        Raises:
+            TransientFailure: the service could not answer at all.
+        """
+        found: dict[str, dict[str, Any] | D4CError] = {}
+        ahead = [list(product_ids[i : i + BATCH]) for i in range(0, len(product_ids), BATCH)]
+        while ahead:
+            batch = ahead.pop(0)
+            try:
+                found |= self._batch(batch)
+            except TooLong as error:
+                # A table can have thousands of members, and an answer has a limit: ask for fewer at once.
+                half = len(batch) // 2
+                ahead[:0] = [batch[:half], batch[half:]] if half else []
+                found |= {} if half else {batch[0]: error}
+        return found
+
+    def _batch(self, product_ids: list[str]) -> dict[str, dict[str, Any] | D4CError]:
+        asked = [{"productId": int(p)} for p in product_ids]
+        items = _json(self._ask("POST", "getCubeMetadata", retry=True, json=asked))
+        if not isinstance(items, list) or len(items) != len(product_ids):
+            raise TransientFailure(f"{len(product_ids)} tables were asked for, and the answer is another list", where=WHERE)
+        found: dict[str, dict[str, Any] | D4CError] = {}
+        for product_id, item in zip(product_ids, items, strict=True):
+            try:
+                found[product_id] = _object(item, dict, file=product_id)
+            except D4CError as error:
+                found[product_id] = error
+                continue
+            if str(found[product_id].get("productId", product_id)) != product_id:  # type: ignore[union-attr]
+                raise TransientFailure("the answers come in another order than the questions", where=WHERE, remedy=REPORT)
+        return found
+
+    def all_cubes(self) -> list[dict[str, Any]]:
+        """Every table the service has, as its short list says it. Its times are UTC, unlike those of all other answers."""
+        path = "getAllCubesListLite"
+        answer = _json(self._ask("GET", path, limit_bytes=LIST_BYTES))
+        if not isinstance(answer, list) or not all(isinstance(cube, dict) for cube in answer):
+            raise PermanentFailure("the answer is not a bare list of tables", where=WHERE, file=path, remedy=REPORT)
+        return answer
+
+    def words(self) -> dict[str, tuple[str, str]]:
+        """What codes mean: `frequency.<code>` and `subject.<code>` to the English and the French words."""
+        sets = _object(_json(self._get("getCodeSets")), dict, file="getCodeSets")
+        found: dict[str, tuple[str, str]] = {}
+        for kind, code, stem in (("frequency", "frequencyCode", "frequencyDesc"), ("subject", "subjectCode", "subject")):
+            for entry in sets.get(kind) or ():
+                english, french = entry.get(f"{stem}En"), entry.get(f"{stem}Fr")
+                if entry.get(code) is not None and english and french:
+                    found[f"{kind}.{entry[code]}"] = (str(english).strip(), str(french).strip())
+        return found
 
     def full_table_url(self, product_id: str, lang: Literal["en", "fr"]) -> str:
         """Where the full-table CSV zip lies."""

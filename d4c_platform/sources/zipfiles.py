@@ -17,6 +17,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 from d4c_platform.model.errors import PermanentFailure
 
@@ -64,6 +65,26 @@ def content_sha256(path: Path, file: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(hashes):
         digest.update(f"{name}\0{hashes[name]}\n".encode())
+    return digest.hexdigest()
+
+
+def directory_sha256(file: Path | IO[bytes]) -> str:
+    """A hash of what the zip's directory says of its members: names, sizes and CRCs, in the order of their names.
+
+    Equal content has the same one, however the zip was packed; other content has another, but for one in four billion of the
+    same sizes. It takes the last few kilobytes of a zip of any size. A hint: that content is equal, `content_sha256` says.
+
+    Raises:
+        PermanentFailure: there is no directory to be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = sorted((i.filename, i.file_size, i.CRC) for i in archive.infolist() if not i.is_dir())
+    except UNREADABLE as error:
+        raise _refused(f"the zip's directory cannot be read ({error or type(error).__name__})", str(file)) from error
+    digest = hashlib.sha256()
+    for name, size, crc in members:
+        digest.update(f"{name}\0{size}\0{crc:08x}\n".encode())
     return digest.hexdigest()
 
 

@@ -67,7 +67,7 @@ def offer_of(
         again: the release is fetched again, beside what is archived of it.
     """
     if not isinstance(dataset.source, FileListSource):
-        yield open_source(dataset, platform.web)
+        yield open_source(dataset, platform.web, platform.sources)
         return
     folder = release_key(candidate)
     if again:

@@ -1,24 +1,35 @@
 """What is noticed but not finished: the stretches of work that the records say are still missing.
 
 Level-triggered on purpose. An event can be lost with a killed daemon; the absence of a record cannot. The caller decides how
-often to try (orchestration), this module only reads: one listing for everything that is finished, documents only where
+often to try (orchestration), this module only reads: two listings for everything that is finished, documents only where
 something is not.
+
+With thousands of versions even that can be much for a new process, which remembers nothing. So reading has a budget; what it
+does not reach is reached by the next look, because what was read is remembered.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import timedelta
+from enum import Enum, StrEnum, auto
+from functools import lru_cache
 
+from d4c_platform import naming
 from d4c_platform.model.dataset import Dataset, MirrorName
 from d4c_platform.model.errors import D4CError
-from d4c_platform.model.records import Candidate, Copies, Doi, Item, Torrents, Withdrawal, ZenodoDraft
+from d4c_platform.model.records import Copies, Doi, Item, Torrents, Withdrawal, ZenodoDraft
+from d4c_platform.stages.listings import Datasets
 from d4c_platform.stages.platform import Platform
 from d4c_platform.web import without_query
 
 RECORDS = "records/"
+READING_BUDGET_S = 20.0  # of documents, in one look: a sensor tick is cut at 60 s, and has to list and to request as well
+LATE = timedelta(days=7)
+REMEMBERED = 200_000  # versions
 
 
 class Stretch(StrEnum):
@@ -35,10 +46,15 @@ STRETCH_OF_MIRROR = {MirrorName.SOURCE_COOP: Stretch.SOURCE_COOP, MirrorName.ZEN
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One stretch that one version still needs."""
+    """One stretch that one version still needs.
+
+    Attributes:
+        late: its release was long out when it was noticed: the back-catalogue, which gives way to what is new.
+    """
 
     version_id: str
     stretch: Stretch
+    late: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,7 @@ class Outstanding:
         versions: every version that was noticed and not withdrawn.
         withdrawn: versions that were withdrawn before anything of them was public.
         failures: datasets whose records could not be read, as sentences.
+        unread: datasets that the budget did not reach.
     """
 
     missing: tuple[Missing, ...]
@@ -58,6 +75,19 @@ class Outstanding:
     versions: frozenset[str]
     withdrawn: frozenset[str]
     failures: tuple[str, ...]
+    unread: int = 0
+
+
+class _Seeds(Enum):
+    """What a torrent says of the copies there are."""
+
+    ALL = auto()
+    LACKING = auto()
+    LEFT_OUT = auto()
+
+
+_TORRENTS: dict[tuple[str, tuple[str, ...]], _Seeds] = {}
+"""What was found of a version's torrent, by the etags of the documents that were compared."""
 
 
 @dataclass(slots=True)
@@ -68,60 +98,114 @@ class _Findings:
     withdrawn: set[str] = field(default_factory=set)
 
 
-def outstanding(platform: Platform) -> Outstanding:
+def outstanding(platform: Platform, *, budget_s: float = READING_BUDGET_S) -> Outstanding:
     """Everything that is missing: build, then mirrors, then the torrent over them."""
+    started = time.monotonic()
     there = _documents(platform)
+    ledger = platform.records.ledger()
+    versions = _by_dataset(platform.datasets, there)
     found = _Findings()
     failures: list[str] = []
-    for dataset in sorted(platform.datasets.values(), key=lambda d: d.id):
+    unread = 0
+    for dataset_id in ledger.datasets():
+        if dataset_id not in platform.datasets:
+            continue
+        mine = {version_id: there[version_id] for version_id in versions.get(dataset_id, ())}
         try:
-            _look(platform, dataset, there, found)
+            dataset = platform.datasets[dataset_id]
+            if len(mine) == ledger.releases(dataset_id) and all(_has_all(dataset, d) for d in mine.values()):
+                candidates = [(version_id, False) for version_id in mine]
+            elif ledger.is_read(dataset_id) or time.monotonic() - started < budget_s:
+                in_order = sorted(ledger.candidates(dataset_id), key=lambda c: c.released_at)
+                candidates = [(c.version_id, c.noticed_at - c.released_at > LATE) for c in in_order]
+            else:
+                unread += 1
+                continue
+            _look(platform, dataset, candidates, there, found, time.monotonic() - started < budget_s)
         except D4CError as error:
-            failures.append(str(error.about(dataset=dataset.id)))
+            failures.append(str(error.about(dataset=dataset_id)))
     return Outstanding(
-        tuple(found.missing), tuple(found.reissue), frozenset(found.versions), frozenset(found.withdrawn), tuple(failures)
+        tuple(found.missing),
+        tuple(found.reissue),
+        frozenset(found.versions),
+        frozenset(found.withdrawn),
+        tuple(failures),
+        unread,
     )
 
 
-def _look(platform: Platform, dataset: Dataset, there: Mapping[str, Set[str]], found: _Findings) -> None:
+def _has_all(dataset: Dataset, documents: Mapping[str, str]) -> bool:
+    """Whether the names of a version's documents alone say that nothing is missing, but perhaps a newer torrent."""
+    if Withdrawal.DOCUMENT in documents:
+        return True
+    mirrored = all(_copies(mirror.value) in documents for mirror in dataset.mirrors)
+    return Item.DOCUMENT in documents and mirrored and (Torrents.DOCUMENT in documents or not dataset.mirrors)
+
+
+def _look(
+    platform: Platform,
+    dataset: Dataset,
+    candidates: Iterable[tuple[str, bool]],
+    there: Mapping[str, Mapping[str, str]],
+    found: _Findings,
+    may_read: bool,
+) -> None:
     zenodo_waits = False
-    for candidate in sorted(platform.records.candidates(dataset.id), key=lambda c: c.released_at):
-        version_id = candidate.version_id
-        documents = there.get(version_id, frozenset())
+    for version_id, late in candidates:
+        documents = there.get(version_id, {})
         if Withdrawal.DOCUMENT in documents:
             if _copies("portal") not in documents:
                 found.withdrawn.add(version_id)
             continue
         found.versions.add(version_id)
         if Item.DOCUMENT not in documents:
-            found.missing.append(Missing(version_id, Stretch.BUILD))
+            found.missing.append(Missing(version_id, Stretch.BUILD, late))
             continue
         for mirror in dataset.mirrors:
             # A concept has one next draft: while an earlier version's draft waits, for a person or for better days, so do we.
             waits = mirror is MirrorName.ZENODO and zenodo_waits
             if _copies(mirror.value) not in documents and not waits:
-                found.missing.append(Missing(version_id, STRETCH_OF_MIRROR[mirror]))
+                found.missing.append(Missing(version_id, STRETCH_OF_MIRROR[mirror], late))
         zenodo_waits |= ZenodoDraft.DOCUMENT in documents and Doi.DOCUMENT not in documents
-        _look_at_torrent(platform, dataset, candidate, documents, found)
+        _look_at_torrent(platform, dataset, version_id, documents, found, may_read)
 
 
-def _look_at_torrent(platform: Platform, dataset: Dataset, candidate: Candidate, documents: Set[str], found: _Findings) -> None:
+def _look_at_torrent(
+    platform: Platform, dataset: Dataset, version_id: str, documents: Mapping[str, str], found: _Findings, may_read: bool
+) -> None:
     """With one mirror there is a torrent; each later mirror re-issues it with one more web seed."""
-    version_id = candidate.version_id
     places = [m.value for m in dataset.mirrors if _copies(m.value) in documents]
     if not places:
         return
-    torrents = platform.records.read(Torrents, version_id) if Torrents.DOCUMENT in documents else None
-    if torrents is None:
+    if Torrents.DOCUMENT not in documents:
         found.missing.append(Missing(version_id, Stretch.TORRENT))
         return
+    # The comparison says the same until one of the documents is replaced.
+    tags = (documents[Torrents.DOCUMENT], *(documents[_copies(place)] for place in places))
+    known = (platform.portal.store.url(version_id), tags)
+    if known not in _TORRENTS:
+        if not may_read:
+            return
+        if len(_TORRENTS) >= REMEMBERED:
+            _TORRENTS.clear()
+        _TORRENTS[known] = _torrent_lacks(platform, version_id, places)
+    match _TORRENTS[known]:
+        case _Seeds.LACKING:
+            found.missing.append(Missing(version_id, Stretch.TORRENT))
+        case _Seeds.LEFT_OUT:
+            found.reissue.append(Missing(version_id, Stretch.TORRENT))
+
+
+def _torrent_lacks(platform: Platform, version_id: str, places: list[str]) -> _Seeds:
+    torrents = platform.records.read(Torrents, version_id)
+    if torrents is None:
+        return _Seeds.LACKING
     listed = {url for t in torrents.torrents for url in t.web_seeds}
     left_out = {url for t in torrents.torrents for url in t.left_out}
     urls = set(_urls(platform, version_id, places))
     if any(url not in listed and without_query(url) not in left_out for url in urls):
-        found.missing.append(Missing(version_id, Stretch.TORRENT))
-    elif left_out:
-        found.reissue.append(Missing(version_id, Stretch.TORRENT))
+        return _Seeds.LACKING
+    return _Seeds.LEFT_OUT if left_out else _Seeds.ALL
 
 
 def _urls(platform: Platform, version_id: str, places: list[str]) -> Iterator[str]:
@@ -134,10 +218,32 @@ def _copies(place: str) -> str:
     return Copies.DOCUMENT.format(place=place)
 
 
-def _documents(platform: Platform) -> dict[str, set[str]]:
-    """Version id to the names of its documents, from one listing."""
-    found: dict[str, set[str]] = defaultdict(set)
+def _documents(platform: Platform) -> dict[str, dict[str, str]]:
+    """Version id to the names of its documents and their etags, from one listing."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
     for info in platform.portal.store.list(RECORDS):
         version_id, _, name = info.key.removeprefix(RECORDS).partition("/")
-        found[version_id].add(name)
-    return found
+        found[version_id][name] = info.etag
+    return dict(found)
+
+
+def _by_dataset(declared: Datasets, version_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The versions of each declared dataset, oldest first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for version_id in version_ids:
+        for dataset_id in _ids_of(version_id):
+            if dataset_id in declared:
+                found[dataset_id].append(version_id)
+    return {dataset_id: sorted(ids, key=_order_key) for dataset_id, ids in found.items()}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _ids_of(version_id: str) -> tuple[str, ...]:
+    """The ids of the datasets a version can belong to: with its date, and without. A folder that is no version has none."""
+    try:
+        return tuple({naming.dataset_id_of(version_id, vintage_from_release=released) for released in (True, False)})
+    except naming.BadName:
+        return ()
+
+
+_order_key = lru_cache(maxsize=REMEMBERED)(naming.order_key)

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -20,8 +21,12 @@ from d4c_platform.mirrors.source_coop import SourceCoop
 from d4c_platform.mirrors.zenodo import Zenodo
 from d4c_platform.model.dataset import Dataset, MirrorName, ReleaseVintage
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.family import Family
+from d4c_platform.model.listing import Listing
 from d4c_platform.model.records import Copies, Withdrawal
 from d4c_platform.settings import Settings, secret
+from d4c_platform.sources.source import SourceSettings
+from d4c_platform.stages.listings import Datasets, stored_listing
 from d4c_platform.storage.local import LocalStore
 from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.records import Records
@@ -36,8 +41,9 @@ GLANCE_TIMEOUT_S = 10.0  # two such requests still fit between a sweep's budget 
 class Platform:
     """One installation of the platform. Use it as a context manager: it closes its connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sources: SourceSettings | None = None) -> None:
         self.settings = settings
+        self._sources = sources or SourceSettings()
 
     def __enter__(self) -> Self:
         return self
@@ -48,9 +54,41 @@ class Platform:
                 self.__dict__[name].close()
 
     @cached_property
-    def datasets(self) -> Mapping[str, Dataset]:
-        """The declared datasets by id."""
-        return datasets.load(self.settings.datasets)
+    def datasets(self) -> Datasets:
+        """The declared datasets by id, and those of the families that this installation follows."""
+        explicit = datasets.load(self.settings.datasets)
+        families = self.families.values()
+        expansions = [datasets.Expansion(f, stored, explicit.values()) for f in families if (stored := self.listing(f))]
+        return Datasets(explicit, expansions)
+
+    @cached_property
+    def families(self) -> Mapping[str, Family]:
+        """The families that this installation follows, by name.
+
+        Raises:
+            PermanentFailure: the settings name one that is not declared.
+        """
+        if not self.settings.families:
+            return {}
+        declared = datasets.load_families(self.settings.datasets or datasets.PACKAGED)
+        unknown = sorted(set(self.settings.families) - set(declared))
+        if unknown:
+            raise PermanentFailure(
+                f"no family {unknown[0]!r} is declared",
+                where="settings",
+                remedy=f"Correct D4C_FAMILIES; declared are: {', '.join(declared) or 'none'}",
+            )
+        return {name: declared[name] for name in self.settings.families}
+
+    def listing(self, family: Family) -> Listing | None:
+        """The publisher's list behind a family, as it was read last; None before the first reading."""
+        return stored_listing(self.portal.store, family)
+
+    @cached_property
+    def sources(self) -> SourceSettings:
+        """What the sources of this installation go by."""
+        listings = [stored for f in self.families.values() if (stored := self.listing(f))]
+        return replace(self._sources, listing=listings[0] if listings else None)
 
     @cached_property
     def web(self) -> Web:

@@ -22,14 +22,12 @@ from pydantic import BaseModel, ValidationError
 from d4c_platform import naming
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, Document
+from d4c_platform.storage.ledger import RELEASES, Ledger
 from d4c_platform.storage.store import NO_CACHE, Conflict, NoObject, ObjectInfo, ObjectStore
 
-RECORDS, RELEASES = "records/", "releases/"
+RECORDS = "records/"
 REPLACE_ATTEMPTS = 12  # of one replaceable document; its writers are few, and each needs milliseconds
 PLACE = re.compile(r"[a-z0-9][a-z0-9-]*")
-
-LEDGER_ENTRIES = 100_000  # about 100 MB; then it starts over
-_LEDGER: dict[tuple[str, str], Candidate] = {}
 
 D = TypeVar("D", bound=Document)
 M = TypeVar("M", bound=BaseModel)
@@ -82,11 +80,11 @@ class Records:
 
     def of_dataset(self, dataset_id: str, vintage_from_release: bool) -> list[str]:
         """Ids of the dataset's versions that have any record, oldest first."""
-        # Region, source with DGUID, and package: a vintage stands behind them, so the ids of its versions begin alike.
-        common = "_".join(dataset_id.split("_")[:3])
+        # A vintage from the release and the version stand last, so the ids of its versions begin with its own. (What it shares
+        # with its sisters, thousands perhaps, would be a listing of them all.)
         ids = (
             v
-            for v in self._version_ids(RECORDS + common)
+            for v in self._version_ids(f"{RECORDS}{dataset_id}_")
             if naming.dataset_id_of(v, vintage_from_release=vintage_from_release) == dataset_id
         )
         return sorted(ids, key=_dataset_then_age)
@@ -102,17 +100,14 @@ class Records:
 
     def candidates(self, dataset_id: str) -> list[Candidate]:
         """Every release of the dataset that was ever noticed, in the order of release."""
-        noticed = [self._candidate(info) for info in self.store.list(f"{RELEASES}{dataset_id}/")]
-        return sorted(noticed, key=lambda c: (c.released_at, c.key))
+        return Ledger(self.store, self._candidate, f"{RELEASES}{dataset_id}/").candidates(dataset_id)
+
+    def ledger(self) -> Ledger:
+        """The releases of all datasets, from one listing."""
+        return Ledger(self.store, self._candidate)
 
     def _candidate(self, info: ObjectInfo) -> Candidate:
-        """An entry of the ledger is written once, so a long-lived process reads it once: sensors look every minute."""
-        known = (self.store.url(info.key), info.etag)
-        if known not in _LEDGER:
-            if len(_LEDGER) >= LEDGER_ENTRIES:
-                _LEDGER.clear()
-            _LEDGER[known] = _parse(Candidate, self.store.read(info.key), info.key)
-        return _LEDGER[known]
+        return _parse(Candidate, self.store.read(info.key), info.key)
 
     def _key_of(self, document: Document) -> str:
         return self.key(type(document), document.version_id, getattr(document, "place", None))
