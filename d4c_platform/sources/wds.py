@@ -139,7 +139,7 @@ class StatCan:
 
     def _batch(self, product_ids: list[str]) -> dict[str, dict[str, Any] | D4CError]:
         asked = [{"productId": int(p)} for p in product_ids]
-        items = _json(self._ask("POST", "getCubeMetadata", retry=True, json=asked))
+        items = json_of(self._ask("POST", "getCubeMetadata", retry=True, json=asked), self.url("getCubeMetadata"), WHERE)
         if not isinstance(items, list) or len(items) != len(product_ids):
             raise TransientFailure(f"{len(product_ids)} tables were asked for, and the answer is another list", where=WHERE)
         found: dict[str, dict[str, Any] | D4CError] = {}
@@ -156,14 +156,14 @@ class StatCan:
     def all_cubes(self) -> list[dict[str, Any]]:
         """Every table the service has, as its short list says it. Its times are UTC, unlike those of all other answers."""
         path = "getAllCubesListLite"
-        answer = _json(self._ask("GET", path, limit_bytes=LIST_BYTES))
+        answer = json_of(self._ask("GET", path, limit_bytes=LIST_BYTES), self.url(path), WHERE)
         if not isinstance(answer, list) or not all(isinstance(cube, dict) for cube in answer):
             raise PermanentFailure("the answer is not a bare list of tables", where=WHERE, file=path, remedy=REPORT)
         return answer
 
     def words(self) -> dict[str, tuple[str, str]]:
         """What codes mean: `frequency.<code>` and `subject.<code>` to the English and the French words."""
-        sets = _object(_json(self._get("getCodeSets")), dict, file="getCodeSets")
+        sets = _object(self._document("getCodeSets"), dict, file="getCodeSets")
         found: dict[str, tuple[str, str]] = {}
         for kind, code, stem in (("frequency", "frequencyCode", "frequencyDesc"), ("subject", "subjectCode", "subject")):
             for entry in sets.get(kind) or ():
