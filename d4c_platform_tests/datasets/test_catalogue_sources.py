@@ -71,7 +71,7 @@ def test_a_shapefile_may_come_from_it(declare: Declare, source: dict) -> None:
         (CITY | {"portal": "http://opendata.vancouver.ca"}, "source.portal", "does not match"),
         (CITY | {"dataset": "../secret"}, "source.dataset", "does not match"),
         (CITY | {"format": "shp"}, "source.format", "not one of geojson, csv, parquet"),
-        (CITY, "transform.kind", "shapefile does not read a opendatasoft source"),
+        (CITY, "transform.kind", "shapefile does not read the source kind opendatasoft"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_its_field(declare: Declare, source: dict, field: str, why: str) -> None:
