@@ -49,7 +49,7 @@ def content_of(path: Path, form: str) -> tuple[int, str]:
         count += 1
         total = (total + int.from_bytes(hashlib.sha256(record).digest(), "big")) % MODULUS
     digest = hashlib.sha256(head)
-    digest.update(f"\0{count}\0{total:064x}".encode())
+    digest.update(f"\0{total:064x}".encode())
     return count, digest.hexdigest()
 
 

@@ -8,12 +8,15 @@ import httpx
 import pytest
 from starlette.responses import RedirectResponse, Response
 
+from d4c_platform.model.dataset import CkanSource, OpendatasoftSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.sandbox.serving import serve
 from d4c_platform.sources.hops import is_private, refuse_astray
 from d4c_platform.sources.receipt import receive
+from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import SourceUrl
 from d4c_platform.web import Web
+from d4c_platform_tests.sources.conftest import http_file, utc
 
 ASKED = "https://files.example.ca/wards.zip"
 
@@ -87,6 +90,29 @@ def test_a_private_host_is_known_in_every_spelling(host: str) -> None:
 @pytest.mark.parametrize("host", ["files.example.ca", "8.8.8.8", "2606:4700::1111", "local.example.ca", ""])
 def test_a_public_host_is_not_private(host: str) -> None:
     assert not is_private(host)
+
+
+CATALOGUES = [
+    {"kind": "ckan", "portal": "http://data.example.ca", "package": "wards", "resources": ["r1"]},
+    {"kind": "opendatasoft", "portal": "http://data.example.ca", "dataset": "wards", "format": "geojson"},
+]
+
+
+@pytest.mark.parametrize("source", CATALOGUES, ids=lambda source: source["kind"])
+def test_no_catalogue_is_read_in_a_private_network(monkeypatch: pytest.MonkeyPatch, source: dict) -> None:
+    async def proxy(scope, receive, send) -> None:
+        if scope["type"] == "http":
+            inside = "inside" in scope["path"]
+            await (Response("{}") if inside else RedirectResponse("http://10.0.0.7/inside"))(scope, receive, send)
+
+    declared = {"ckan": CkanSource, "opendatasoft": OpendatasoftSource}[source["kind"]].model_construct(**source)
+    dataset = http_file().model_copy(update={"source": declared})
+    with serve(proxy) as served:
+        monkeypatch.setenv("http_proxy", served.url)
+        web = Web(attempts=1)
+        with pytest.raises(PermanentFailure, match="redirects into a private network"):
+            open_source(dataset, web).detect(dataset, None, [], utc("2025-07-01T12:00"))
+        web.close()
 
 
 def test_nothing_that_came_from_a_private_network_is_received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
