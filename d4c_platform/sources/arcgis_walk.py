@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.sources.arcgis_features import WHERE, Row
-from d4c_platform.sources.arcgis_layer import Busy, Layer, LayerClient, Page
+from d4c_platform.sources.arcgis_layer import Busy, Layer, LayerClient
 from d4c_platform.sources.receipt import KEPT
 from d4c_platform.sources.source import OtherState
 from d4c_platform.web import HttpTrouble, TooLong
@@ -127,11 +127,11 @@ class Walk:
     def _next(self) -> Sequence[Row]:
         """The next rows in order; none only when the layer itself counts none behind the last one."""
         while self._layer.ordered:
-            page = self._page(*self._after(self._last))
-            if page is not None:
-                if page.rows:
-                    self._refuse_disorder(page.rows, self._last)
-                    return page.rows
+            rows = self._page(*self._after(self._last))
+            if rows:
+                self._refuse_disorder(rows, self._last)
+                return rows
+            if rows is not None:
                 break  # an empty page is no end: servers that filter late send one in the middle
         return self._window()
 
@@ -152,8 +152,7 @@ class Walk:
             elif expected > self._fit and self._width > 1:
                 self._width = max(1, self._width * self._fit // (expected + 1))
             else:
-                page = self._page(*window)
-                rows = sorted(page.rows, key=lambda row: row.oid) if page is not None else []
+                rows = sorted(self._page(*window) or [], key=lambda row: row.oid)
                 self._refuse_disorder(rows, start, end)
                 if len(rows) == expected:
                     self._fit = min(self._fit * 2, self._rows)
@@ -173,7 +172,7 @@ class Walk:
         """Where windows begin: object ids count from 0 or 1, and only odd layers have negative ones."""
         return BEFORE_ALL if self.client.count(f"{self._layer.oid_field} < 0") else -1
 
-    def _page(self, *conditions: str) -> Page | None:
+    def _page(self, *conditions: str) -> list[Row] | None:
         """One answer; None when the server could not bear it and is to be asked for fewer rows."""
         try:
             return self.client.page(self._layer, *conditions, rows=self._rows)

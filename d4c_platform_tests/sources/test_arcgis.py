@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +125,17 @@ def test_a_state_that_is_put_back_is_told_under_its_first_key(gis: Gis, source: 
         assert third.vintage_time >= second.vintage_time
 
 
+def test_a_state_that_was_noticed_several_times_is_told_under_its_last_key(gis: Gis, source: ArcgisLayer) -> None:
+    gis.holds(3, edited_at=FIRST)
+    (first,) = look(source)
+    again = as_seen(replace(first, key=f"{first.key}.again2"), NOW + timedelta(hours=1))
+    other = candidate_of(arcgis(), "other", SECOND, data_edited_ms="1").model_copy(
+        update={"noticed_at": NOW + timedelta(hours=2)}
+    )
+    assert look(source, as_seen(first), again) == []
+    assert [n.key for n in look(source, as_seen(first), again, other)] == [again.key]
+
+
 def test_a_layer_that_is_being_edited_is_left_to_rest_but_not_for_ever(gis: Gis, source: ArcgisLayer) -> None:
     layer = gis.holds(3, edited_at=FIRST)
     (first,) = look(source)
@@ -205,7 +217,7 @@ def test_a_look_that_was_noticed_by_nobody_is_not_lost(gis: Gis, web: Web) -> No
 def test_a_layer_that_changes_all_day_is_not_read_all_day(gis: Gis, web: Web) -> None:
     layer, looks = gis.holds(5, edit_date=False), Looks()
     source = ArcgisLayer(web, SourceSettings(remember=False), looks)
-    layer.edit_later(4, Edit(put=[feature(6)]))
+    layer.edit_later(4, Edit(delete=[1], put=[feature(0)]))  # once the page was read
     with pytest.raises(TransientFailure, match="changed while it was read"):
         look(source)
     read = layer.answers_with_rows
@@ -348,9 +360,9 @@ def test_the_recorded_layer_is_understood_by_the_real_client(gis: Gis, web: Web)
     assert (layer.most_rows, layer.statistics) == (LayerClient.DEFAULT_ROWS, False)
     assert client.count() == 30_551
     assert len(client.ids()) == 100
-    page = client.page(layer, rows=10)
-    assert [row.oid for row in page.rows] == [1, 2, 3, 1, 4, 5]
-    first = json.loads(page.rows[0].line)
+    rows = client.page(layer, rows=10)
+    assert [row.oid for row in rows] == [1, 2, 3, 1, 4, 5]
+    first = json.loads(rows[0].line)
     assert first["geometry"] == {"type": "Point", "coordinates": [-118.26612584395593, 33.83225576098862]}
     assert first["properties"]["ADDRESS"] == "555 E CARSON ST 122"
 
