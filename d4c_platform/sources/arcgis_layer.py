@@ -1,8 +1,8 @@
 """The ArcGIS REST protocol of one layer: what it says of itself, counts, ids and pages of features, with its errors made plain.
 
 Servers of fifteen years answer under the same names. So nothing is taken for granted: what a layer can do is read from its
-metadata, errors come with HTTP 200, the flag for "there is more" stands in either of two places, and every answer is looked at
-before it is believed. A query for rows always carries a limit, because one without ends in a 500 or in silence.
+metadata, errors come with HTTP 200, and every answer is looked at before it is believed. A query for rows always carries a
+limit, because one without ends in a 500 or in silence.
 
 Not here: in which order to ask so that no row is lost or doubled (arcgis_walk), the spelling of a feature (arcgis_features).
 """
@@ -79,14 +79,6 @@ class Layer:
     document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows of one answer, as they came; `more`: the server says that it held some back."""
-
-    rows: Sequence[Row]
-    more: bool
-
-
 class LayerClient:
     """Asks one layer.
 
@@ -145,8 +137,12 @@ class LayerClient:
         values = list(first["attributes"].values()) if isinstance(first, dict) and first.get("attributes") else [None]
         return int(values[0]) if isinstance(values[0], (int, float)) and values[0] == values[0] // 1 else None
 
-    def page(self, layer: Layer, *conditions: str, rows: int) -> Page:
-        """At most `rows` rows: the ones with the lowest object ids where the layer sorts, otherwise any."""
+    def page(self, layer: Layer, *conditions: str, rows: int) -> list[Row]:
+        """At most `rows` rows, as they came: the ones with the lowest object ids where the layer sorts, otherwise any.
+
+        There may be more, and the flag that says so (`exceededTransferLimit`) is not looked at: it stands in either of two
+        places, some servers set it always and some never, and a count says the same for certain.
+        """
         asked = {
             "where": self._all(conditions),
             "outFields": "*",
@@ -163,7 +159,7 @@ class LayerClient:
             raise self._strange("an answer has no features")
         self._refuse_other_system(answer, layer, features)
         read = from_geojson if layer.geojson else from_esri
-        return Page([read(feature, layer.oid_field) for feature in features], _says_more(answer))
+        return [read(feature, layer.oid_field) for feature in features]
 
     def _all(self, conditions: Sequence[str]) -> str:
         own = [] if self.where == ALL_ROWS and conditions else [f"({self.where})" if conditions else self.where]
@@ -262,12 +258,6 @@ class LayerClient:
 
     def _strange(self, what: str) -> PermanentFailure:
         return PermanentFailure(what, where=WHERE, file=self.url, kept=KEPT, remedy=LOOK)
-
-
-def _says_more(answer: Mapping[str, Any]) -> bool:
-    properties = answer.get("properties")
-    within = properties.get("exceededTransferLimit") if isinstance(properties, dict) else None
-    return answer.get("exceededTransferLimit") is True or within is True
 
 
 def _listed(value: Any) -> list[Any]:

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.sources.arcgis_features import WHERE, Row
-from d4c_platform.sources.arcgis_layer import Busy, Layer, LayerClient, Page
+from d4c_platform.sources.arcgis_layer import Busy, Layer, LayerClient
 from d4c_platform.sources.receipt import KEPT
 from d4c_platform.sources.source import OtherState
 from d4c_platform.web import HttpTrouble, TooLong
@@ -90,18 +90,21 @@ class Walk:
         self._rows = min(self.PAGE_ROWS, layer.most_rows)
         self._width = self._fit = self._rows  # of a window, in object ids and in rows
         self._total: int | None = None
-        self._read = 0
+        self._read, self._ended = 0, False
         self._last: int | None = None
         self._marks: list[_Mark] = []
 
     def step(self) -> bool:
         """Read the next page and write it; False when there was none left. After a failure it may be called again."""
+        if self._ended:
+            return False
         if self._total is None:
             self._total = refuse_empty(self.client)
             self._write(HEADER)
         rows = self._next()
         if not rows:
             self._write(FOOTER)
+            self._ended = True
             return False
         for row in rows:
             self._write(b",\n" + row.line if self._read else b"\n" + row.line)
@@ -127,18 +130,18 @@ class Walk:
     def _next(self) -> Sequence[Row]:
         """The next rows in order; none only when the layer itself counts none behind the last one."""
         while self._layer.ordered:
-            page = self._page(*self._after(self._last))
-            if page is not None:
-                if page.rows:
-                    self._refuse_disorder(page.rows, self._last)
-                    return page.rows
+            rows = self._page(*self._after(self._last))
+            if rows:
+                self._refuse_disorder(rows, self._last)
+                return rows
+            if rows is not None:
                 break  # an empty page is no end: servers that filter late send one in the middle
         return self._window()
 
     def _window(self) -> Sequence[Row]:
         """The rows of the next window of object ids that has any."""
-        if not self.client.count(*self._after(self._last)):
-            return []
+        if self._layer.ordered and not self.client.count(*self._after(self._last)):
+            return []  # as nearly always after an empty page
         start = self._last if self._last is not None else self._first_window()
         stalls = 0
         while stalls < self.MOST_STALLS and start < BEYOND_ALL:
@@ -152,8 +155,7 @@ class Walk:
             elif expected > self._fit and self._width > 1:
                 self._width = max(1, self._width * self._fit // (expected + 1))
             else:
-                page = self._page(*window)
-                rows = sorted(page.rows, key=lambda row: row.oid) if page is not None else []
+                rows = sorted(self._page(*window) or [], key=lambda row: row.oid)
                 self._refuse_disorder(rows, start, end)
                 if len(rows) == expected:
                     self._fit = min(self._fit * 2, self._rows)
@@ -173,7 +175,7 @@ class Walk:
         """Where windows begin: object ids count from 0 or 1, and only odd layers have negative ones."""
         return BEFORE_ALL if self.client.count(f"{self._layer.oid_field} < 0") else -1
 
-    def _page(self, *conditions: str) -> Page | None:
+    def _page(self, *conditions: str) -> list[Row] | None:
         """One answer; None when the server could not bear it and is to be asked for fewer rows."""
         try:
             return self.client.page(self._layer, *conditions, rows=self._rows)

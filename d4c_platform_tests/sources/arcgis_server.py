@@ -51,9 +51,11 @@ class Gis(Publisher):
 
 
 @contextmanager
-def serving() -> Iterator[tuple[Gis, Web]]:
+def serving(*, with_log: bool = True) -> Iterator[tuple[Gis, Web]]:
+    """A server and a client that is led to it; with its fault switch and its log of requests."""
     layers: dict[str, AsLayer] = {}
-    with serve(with_faults(arcgis_app(lambda: layers))) as served:
+    app = arcgis_app(lambda: layers)
+    with serve(with_faults(app) if with_log else app) as served:
         gis = Gis(served.url, layers)
         origins = {f"https://{HOST}": f"{served.url}/{HOST}"}
         web = Web(origins=origins, per_host_per_s=100_000, attempts=2, first_wait_s=0.01, timeout_s=20)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +126,17 @@ def test_a_state_that_is_put_back_is_told_under_its_first_key(gis: Gis, source: 
         assert third.vintage_time >= second.vintage_time
 
 
+def test_a_state_that_was_noticed_several_times_is_told_under_its_last_key(gis: Gis, source: ArcgisLayer) -> None:
+    gis.holds(3, edited_at=FIRST)
+    (first,) = look(source)
+    again = as_seen(replace(first, key=f"{first.key}.again2"), NOW + timedelta(hours=1))
+    other = candidate_of(arcgis(), "other", SECOND, data_edited_ms="1").model_copy(
+        update={"noticed_at": NOW + timedelta(hours=2)}
+    )
+    assert look(source, as_seen(first), again) == []
+    assert [n.key for n in look(source, as_seen(first), again, other)] == [again.key]
+
+
 def test_a_layer_that_is_being_edited_is_left_to_rest_but_not_for_ever(gis: Gis, source: ArcgisLayer) -> None:
     layer = gis.holds(3, edited_at=FIRST)
     (first,) = look(source)
@@ -194,6 +207,27 @@ def test_a_look_rests_between_sweeps_and_goes_on_where_it_was(gis: Gis, web: Web
     assert look(ArcgisLayer(web))[0].key == found[-1][0].key  # read at one go it is the same
 
 
+@pytest.mark.parametrize("query", range(9))
+def test_a_look_that_is_interrupted_anywhere_finds_the_same(gis: Gis, web: Web, query: int) -> None:
+    layer, looks = gis.holds(10, edit_date=False, max_record_count=5), Looks()
+    (undisturbed,) = look(ArcgisLayer(web))
+    source, queries = ArcgisLayer(web, SourceSettings(remember=False), looks), layer.queries
+
+    class Stumbling(Served):
+        def answered(self, asked):
+            if self.layer.queries - queries == query:
+                self.layer.queries += 1
+                return {"error": {"code": 500}}
+            return super().answered(asked)
+
+    gis.layers[ADDRESS] = Stumbling(layer)
+    of_rows = query in {3, 4, 5}  # those are asked for in smaller parts at once
+    with nullcontext() if of_rows else pytest.raises(TransientFailure, match="error 500"):
+        look(source)
+    (found,) = look(source, now=NOW + timedelta(minutes=5))
+    assert found.key == undisturbed.key
+
+
 def test_a_look_that_was_noticed_by_nobody_is_not_lost(gis: Gis, web: Web) -> None:
     layer, looks = gis.holds(5, edit_date=False), Looks()
     first = look(ArcgisLayer(web, SourceSettings(remember=False), looks))
@@ -205,7 +239,7 @@ def test_a_look_that_was_noticed_by_nobody_is_not_lost(gis: Gis, web: Web) -> No
 def test_a_layer_that_changes_all_day_is_not_read_all_day(gis: Gis, web: Web) -> None:
     layer, looks = gis.holds(5, edit_date=False), Looks()
     source = ArcgisLayer(web, SourceSettings(remember=False), looks)
-    layer.edit_later(4, Edit(put=[feature(6)]))
+    layer.edit_later(4, Edit(delete=[1], put=[feature(0)]))  # once the page was read
     with pytest.raises(TransientFailure, match="changed while it was read"):
         look(source)
     read = layer.answers_with_rows
@@ -246,6 +280,18 @@ class Room:
 @pytest.fixture
 def room(web: Web, portal: Portal, tmp_path: Path) -> Room:
     return Room(web, portal, tmp_path / "work")
+
+
+def test_a_declared_layer_is_shown_to_a_person() -> None:
+    from rich.console import Console
+
+    from d4c_platform.cli.dataset import _show, _source
+
+    declared = arcgis(where="n > 2")
+    assert _source(declared) == "Wards/FeatureServer/0"
+    with (console := Console(width=200)).capture() as shown:
+        _show(console, declared)
+    assert f"{LAYER} where n > 2" in shown.get()
 
 
 @pytest.mark.parametrize("has_date", [True, False])
@@ -332,6 +378,17 @@ def test_a_layer_that_no_longer_tells_its_edit_date_is_another_state(gis: Gis, s
         source.files(arcgis(), as_seen(first))
 
 
+def test_a_full_disk_is_told_as_one(gis: Gis, room: Room) -> None:
+    layer = gis.holds(3, edited_at=FIRST)
+    candidate = room.noticed()
+    queries = layer.queries
+    room.workdir.mkdir()
+    (room.workdir / "layer.geojson").symlink_to("/dev/full")
+    with pytest.raises(TransientFailure, match="could not be written to the local disk"):
+        room.archive(candidate)
+    assert layer.queries > queries
+
+
 def test_a_dataset_of_another_kind_is_refused(source: ArcgisLayer) -> None:
     with pytest.raises(PermanentFailure, match="not an arcgis layer"):
         source.detect(table(), None, [], NOW)
@@ -348,9 +405,9 @@ def test_the_recorded_layer_is_understood_by_the_real_client(gis: Gis, web: Web)
     assert (layer.most_rows, layer.statistics) == (LayerClient.DEFAULT_ROWS, False)
     assert client.count() == 30_551
     assert len(client.ids()) == 100
-    page = client.page(layer, rows=10)
-    assert [row.oid for row in page.rows] == [1, 2, 3, 1, 4, 5]
-    first = json.loads(page.rows[0].line)
+    rows = client.page(layer, rows=10)
+    assert [row.oid for row in rows] == [1, 2, 3, 1, 4, 5]
+    first = json.loads(rows[0].line)
     assert first["geometry"] == {"type": "Point", "coordinates": [-118.26612584395593, 33.83225576098862]}
     assert first["properties"]["ADDRESS"] == "555 E CARSON ST 122"
 
