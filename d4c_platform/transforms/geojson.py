@@ -35,7 +35,7 @@ from d4c_platform.transforms.geojson_text import CollectionReader
 from d4c_platform.transforms.parquet import canonical_json
 from d4c_platform.transforms.wrapped import Member, the_file, unwrapped
 
-ENDINGS = (".geojson", ".json")
+ENDINGS = (".geojson", ".geojson.gz", ".zip", ".json", ".json.gz")  # a .json beside a .geojson describes it
 BATCH_BYTES = 16 << 20  # of WKB handed over at once; decoded JSON is several times as large
 FEATURE_ID = "feature_id"
 _BOOL, _WHOLE, _LONG, _FRACTION, _TEXT, _OTHER = (1 << i for i in range(6))
@@ -55,8 +55,7 @@ def build(dataset: Dataset, transform: GeoJsonTransform, version_id: str, raw: M
     Raises:
         PermanentFailure: the file is no FeatureCollection, or a feature of it cannot be read; names the line.
     """
-    endings = (*(e + gz for e in ENDINGS for gz in ("", ".gz")), ".zip")
-    with unwrapped(the_file(raw, endings)) as members:
+    with unwrapped(the_file(raw, ENDINGS)) as members:
         member = _the_only(members)
         declared = {c.name: c.type for c in dataset.columns}
         source = _FeatureCollection(member, *_surveyed(member, declared))
@@ -64,7 +63,7 @@ def build(dataset: Dataset, transform: GeoJsonTransform, version_id: str, raw: M
 
 
 def _the_only(members: tuple[Member, ...]) -> Member:
-    found = members if len(members) == 1 else tuple(m for m in members if m.path.lower().endswith(ENDINGS))
+    found = members if len(members) == 1 else tuple(m for m in members if m.path.lower().endswith((".geojson", ".json")))
     if len(found) != 1:
         names = ", ".join(m.path for m in found or members) or "nothing"
         raise PermanentFailure(

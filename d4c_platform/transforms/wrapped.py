@@ -36,12 +36,16 @@ class Member:
 
 
 def the_file(raw: Mapping[str, Path], endings: tuple[str, ...]) -> Path:
-    """The one file of a release that a transform of a single file reads: the only one, or the only one with such an ending.
+    """The one file of a release that a transform of a single file reads; what a source archived beside it is not read.
+
+    Args:
+        endings: of its name, the most telling first; a file that is alone may have any name.
 
     Raises:
         PermanentFailure: there is not exactly one.
     """
-    found = [path for name, path in sorted(raw.items()) if len(raw) == 1 or name.lower().endswith(endings)]
+    by_ending = ([path for name, path in sorted(raw.items()) if name.lower().endswith(ending)] for ending in endings)
+    found = list(raw.values()) if len(raw) == 1 else next(filter(None, by_ending), [])
     if len(found) != 1:
         raise PermanentFailure(
             f"the release is one file ({', '.join(endings)}), not {sorted(raw)}",

@@ -298,6 +298,16 @@ def test_a_file_may_be_packed_and_may_have_any_name(tmp_path, kind):
     assert layer(tmp_path, gzip.compress(data) if kind.endswith("gz") else data, name=f"l.{kind}").path.read_bytes() == plain
 
 
+def test_what_a_source_archived_beside_the_layer_is_not_read(tmp_path):
+    alone = layer(tmp_path, DOCUMENT).path.read_bytes()
+    (tmp_path / "layer.json").write_text('{"fields": []}')
+    raw = r.by_name(tmp_path / "layer.json", tmp_path / "layer.geojson")
+    assert build(r.geojson_dataset(), r.LAYER_VERSION, raw, tmp_path / "work").path.read_bytes() == alone
+    (tmp_path / "other.geojson").write_text("{}")
+    with pytest.raises(PermanentFailure, match=r"the release is one file .*'other\.geojson'"):
+        build(r.geojson_dataset(), r.LAYER_VERSION, raw | r.by_name(tmp_path / "other.geojson"), tmp_path / "work")
+
+
 def test_a_zip_of_two_layers_is_refused(tmp_path):
     path = tmp_path / "layer.geojson"
     with zipfile.ZipFile(path, "w") as archive:
