@@ -214,7 +214,7 @@ class Ingest:
             return
         self._portal.store.drop_uploads(self.prefix)
         self._asked = False  # what is fetched now has to belong to the release in the end, too
-        to = Destination(self._portal.store, self.prefix, self.piece_length)
+        to = Destination(self._portal.store, self.prefix, self.piece_length, alone=total == 1)
         failures: list[tuple[str, D4CError]] = []
         width = declared(self._dataset).concurrency
         with ThreadPoolExecutor(width, thread_name_prefix="ingest") as pool:
