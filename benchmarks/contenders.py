@@ -131,7 +131,17 @@ def _rclone(task: Task) -> list[str]:
     names = httpx.get(f"{task.origin}/{LIST}").text.replace(f"{task.origin}/", "")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
         file.write(names)
-    options = ["--files-from-raw", file.name, "--no-traverse", "--transfers", str(WIDTH), "--checkers", str(WIDTH), "--config", ""]
+    options = [
+        "--files-from-raw",
+        file.name,
+        "--no-traverse",
+        "--transfers",
+        str(WIDTH),
+        "--checkers",
+        str(WIDTH),
+        "--config",
+        "",
+    ]
     return ["rclone", "copy", *options, "origin:", f"bucket:{task.bucket}"]
 
 
@@ -147,7 +157,8 @@ def _rclone_env(task: Task) -> dict[str, str]:
         "RCLONE_CONFIG_BUCKET_NO_CHECK_BUCKET": "true",
         "RCLONE_CONFIG_BUCKET_FORCE_PATH_STYLE": "true",
     }
-    return {**os.environ, **said}
+    ours = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}  # Debian's rclone cannot take it
+    return {**ours, **said}
 
 
 def main() -> None:

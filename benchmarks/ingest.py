@@ -40,6 +40,7 @@ from d4c_platform.torrents.metainfo import parse
 
 PEERS = {"rclone": "rclone", "download": "download-hash-upload"}
 KILLS = 3
+IN_FLIGHT = 2 * WIDTH  # files at a kill: those that are fetched, and those that are noted
 WATCH_S = 0.05
 
 
@@ -131,8 +132,10 @@ def killed_run(s3: Seaweed, files: dict[str, Generated], total_bytes: int) -> di
         last_s, last_peak, _ = watched(task.start("ours"))
         check()
         sent = sum(served()["sent"].values())
-        if len(twice) > KILLS * WIDTH:
-            raise RuntimeError(f"{len(twice)} files were begun in more than one run, and {KILLS * WIDTH} may have been in flight")
+        if len(twice) > KILLS * IN_FLIGHT:
+            raise RuntimeError(
+                f"{len(twice)} files were begun in more than one run, and {KILLS * IN_FLIGHT} may have been in flight"
+            )
         verify(task, candidate.key, files)
         remove(s3, "killed")
     whole = sum(file.size for file in files.values())
@@ -217,15 +220,19 @@ def main() -> None:
     chosen = parser.parse_args()
     count, total_bytes = (200, 200_000_000) if chosen.quick else (2_000, 5_000_000_000)
     files = corpus(count, total_bytes)
-    with tempfile.TemporaryDirectory(prefix="d4c-benchmark-") as folder:
-        with Seaweed(Path(folder) / "s3", access_key=KEYS[0], secret_key=KEYS[1]) as s3:
-            killed = killed_run(s3, files, total_bytes)
-            print(f"killed three times: {killed}", flush=True)
-            raced = race(s3, files, total_bytes, chosen.rounds or (2 if chosen.quick else 3))
+    with (
+        tempfile.TemporaryDirectory(prefix="d4c-benchmark-") as folder,
+        Seaweed(Path(folder) / "s3", access_key=KEYS[0], secret_key=KEYS[1]) as s3,
+    ):
+        killed = killed_run(s3, files, total_bytes)
+        print(f"killed three times: {killed}", flush=True)
+        raced = race(s3, files, total_bytes, chosen.rounds or (2 if chosen.quick else 3))
     ours = raced.pop("ours")
     peers: dict[str, Any] = {title: raced.get(peer, {"absent": "not installed"}) for peer, title in PEERS.items()}
     ratios = {f"throughput to {t}": round(p["seconds"] / ours["seconds"], 2) for t, p in peers.items() if "seconds" in p}
-    ratios |= {f"peak memory to {t}": round(ours["peak_bytes"] / p["peak_bytes"], 2) for t, p in peers.items() if "seconds" in p}
+    ratios |= {
+        f"peak memory to {t}": round(ours["peak_bytes"] / p["peak_bytes"], 2) for t, p in peers.items() if "seconds" in p
+    }
     print(json.dumps({"benchmark": "ingest", "ours": {**ours, "killed": killed}, "peers": peers, "ratios": ratios}))
 
 

@@ -4,8 +4,9 @@ A v1 piece normally runs over the end of one file into the next: to hash it, all
 neighbours must be read one after the other. Here what is missing up to the next piece is a pad file of zeros (BEP 47). Then a
 file's pieces are its own: files come in any order, several at once, in runs that are killed and go on, each read once.
 It is the very layout that libtorrent gives a folder (`canonical_files`: files in the order of their paths' bytes, a pad
-after each that does not end at a piece, the last one too; a file that is alone has none) and that every v1/v2 hybrid has; so whoever has a copy of the folder
-makes the same torrent, with the same info-hash. For that the info dictionary holds nothing of ours, no `source` either.
+after each that does not end at a piece, the last one too; a file that is alone has none) and that every v1/v2 hybrid has. So
+whoever has a copy of the folder makes the same torrent, with the same info-hash; for that the info dictionary holds nothing
+of ours, no `source` either.
 
 Who can read it: clients with BEP 47 (libtorrent and all that is built on it, Transmission 4, BiglyBT…) never ask for a pad
 file, neither peers nor web seeds. aria2 and Transmission 3 know nothing of pads: they write them as files below `.pad/`, and

