@@ -10,9 +10,10 @@ Where things lie, below `raw/<dataset-id>/<release>/`:
     <dataset-id>_<release>.torrent          the folder torrent, whose web seed is `…/files/` in the portal
 
 A file counts as finished when its line is in the journal, which is after its object. So a killed run, started again, fetches
-nothing twice but the files that were in flight, and unfinished uploads of the run before are ended first (one run a release:
-Dagster's partition sees to that). The list is the archived one, so that a publisher who changes it in the meantime does not
-mix two releases; whether it did is asked once more at the end, and so is the sample (sources.file_list).
+nothing twice but the files that were in flight (being fetched, or being noted: at most twice `concurrency`), and unfinished
+uploads of the run before are ended first (one run a release: Dagster's partition sees to that). The list is the archived one,
+so that a publisher who changes it in the meantime does not mix two releases; whether it did is asked once more at the end,
+and so is the sample (sources.file_list).
 
 The archive (sources.archive) sees the inventory and its companions as files of the release that take many requests to
 harvest. Memory is that of the parts under way: `concurrency` times two parts of usually 16 MiB.
@@ -42,7 +43,7 @@ from d4c_platform.sources.recorded import free_folder
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Answer, Offer, OtherState, SourceUrl
 from d4c_platform.stages.ingest_file import Destination, ingest_file
-from d4c_platform.stages.ledger import Ledger
+from d4c_platform.stages.ledger import Ledger, disk_troubles
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.journal import Journal
 from d4c_platform.storage.portal import Portal
@@ -159,7 +160,7 @@ class Ingest:
 
     @cached_property
     def _journal(self) -> Journal:
-        return Journal(self._portal.store, self._key("ingest/"))
+        return self._open.enter_context(Journal(self._portal.store, self._key("ingest/")))
 
     def _public(self, files: Iterator[Listed]) -> Iterator[Listed]:
         source = declared(self._dataset)
@@ -173,8 +174,9 @@ class Ingest:
 
     def _write_sums(self, out: BinaryIO) -> Answer:
         """Fetch all files that are not there yet; then what they are, as `sha256sum --check` reads it."""
-        self._fetch_unfinished()
-        out.writelines(f"{step['sha256']}  {step['path']}\n".encode() for step in self._ledger.finished())
+        with disk_troubles():
+            self._fetch_unfinished()
+            out.writelines(f"{step['sha256']}  {step['path']}\n".encode() for step in self._ledger.finished())
         return _answer()
 
     def _write_inventory(self, out: BinaryIO) -> Answer:
@@ -214,33 +216,43 @@ class Ingest:
             return
         self._portal.store.drop_uploads(self.prefix)
         self._asked = False  # what is fetched now has to belong to the release in the end, too
-        to = Destination(self._portal.store, self.prefix, self.piece_length)
-        failures: list[tuple[str, D4CError]] = []
-        width = declared(self._dataset).concurrency
-        with ThreadPoolExecutor(width, thread_name_prefix="ingest") as pool:
-            under_way: dict[Future[dict[str, Any]], Listed] = {}
-            unfinished = self._ledger.unfinished()
-            try:
-                while len(failures) < MOST_FAILURES:
-                    while len(under_way) < width and (file := next(unfinished, None)) is not None:
-                        under_way[pool.submit(self._one, file, to)] = file
-                    if not under_way:
-                        break
-                    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                        file = under_way.pop(future)
-                        try:
-                            self._ledger.note(future.result())
-                        except D4CError as error:
-                            failures.append((file.path, error))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        to = Destination(self._portal.store, self.prefix, self.piece_length, alone=total == 1)
+        failures = self._transfer(to, declared(self._dataset).concurrency)
         if failures:
             raise self._failed(failures)
 
-    def _one(self, file: Listed, to: Destination) -> dict[str, Any]:
-        step = ingest_file(self._web, file, to)
-        self._journal.add(step)
-        return step
+    def _transfer(self, to: Destination, width: int) -> list[tuple[str, D4CError]]:
+        """Fetch what is unfinished; returns what failed.
+
+        While lines are written to the journal the workers go on: besides the `width` files that are fetched, at most as many
+        are stored and not yet noted.
+        """
+        failures: list[tuple[str, D4CError]] = []
+        fetching: dict[Future[dict[str, Any]], Listed] = {}
+        noting: dict[Future[None], dict[str, Any]] = {}
+        unfinished = self._ledger.unfinished()
+        with ThreadPoolExecutor(width, thread_name_prefix="ingest") as pool:
+            while True:
+                while max(len(fetching), len(noting)) < width and len(failures) < MOST_FAILURES:
+                    if (file := next(unfinished, None)) is None:
+                        break
+                    fetching[pool.submit(ingest_file, self._web, file, to)] = file
+                if not fetching and not noting:
+                    return failures
+                under_way: list[Future[Any]] = [*fetching, *noting]
+                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    path = fetching[done].path if done in fetching else noting[done]["path"]
+                    try:
+                        if done in fetching:
+                            del fetching[done]
+                            step = done.result()
+                            noting[self._journal.add(step)] = step
+                        else:
+                            step = noting.pop(done)
+                            done.result()
+                            self._ledger.note(step)
+                    except D4CError as error:
+                        failures.append((path, error))
 
     def _failed(self, failures: list[tuple[str, D4CError]]) -> D4CError:
         """One failure for all files: worth another run by itself only when time alone may mend every one of them."""

@@ -31,11 +31,13 @@ class Destination:
 
     Attributes:
         prefix: of every key; ends with the folder's name and `/`.
+        alone: the folder has one file only, whose last piece is then not filled.
     """
 
     store: ObjectStore
     prefix: str
     piece_length: int
+    alone: bool
 
 
 def ingest_file(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def ingest_file(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
 
 
 def _stored(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
-    hasher = FileHasher(to.piece_length)
+    hasher = FileHasher(to.piece_length, alone=to.alone)
     with Body(web, file.url, file.path) as body:
         media_type = body.headers.get("content-type", BINARY)
         upload = to.store.upload(to.prefix + file.path, body.length, media_type=media_type, cache_control=IMMUTABLE)

@@ -11,15 +11,34 @@ import json
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.sources.listing import Listed
 
 PAGE = 500  # rows in memory at a time
 WHERE = "file-list"
+
+
+@contextmanager
+def disk_troubles() -> Iterator[None]:
+    """Tell a working disk that is full or broken as a failure that trying again can mend.
+
+    Raises:
+        TransientFailure: the ledger could not be read or written.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise TransientFailure(
+            f"the working folder could not be used ({error})",
+            where="ingest",
+            kept="Finished files stay",
+            remedy="Make room there, or point D4C_WORK_DIR to a larger disk, and run the step again",
+        ) from error
 
 
 class Ledger:

@@ -35,10 +35,15 @@ class FileDigests:
 
 
 class FileHasher:
-    """All digests of a stream, fed chunk by chunk."""
+    """All digests of a stream, fed chunk by chunk.
 
-    def __init__(self, piece_length: int) -> None:
+    Args:
+        alone: the file is the folder's only one: then its last piece is as short as it is.
+    """
+
+    def __init__(self, piece_length: int, *, alone: bool = False) -> None:
         self.bytes = 0
+        self._alone = alone
         self._piece_length = piece_length
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self._pieces = Blocks(sha1, piece_length)
@@ -54,7 +59,7 @@ class FileHasher:
         self._pieces.update(data)
 
     def finish(self) -> FileDigests:
-        missing = -self.bytes % self._piece_length
+        missing = 0 if self._alone else -self.bytes % self._piece_length
         while missing:
             filling = ZEROS[: min(missing, len(ZEROS))]
             self._pieces.update(filling)

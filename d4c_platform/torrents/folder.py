@@ -4,8 +4,9 @@ A v1 piece normally runs over the end of one file into the next: to hash it, all
 neighbours must be read one after the other. Here what is missing up to the next piece is a pad file of zeros (BEP 47). Then a
 file's pieces are its own: files come in any order, several at once, in runs that are killed and go on, each read once.
 It is the very layout that libtorrent gives a folder (`canonical_files`: files in the order of their paths' bytes, a pad
-after each that does not end at a piece, the last one too) and that every v1/v2 hybrid has; so whoever has a copy of the folder
-makes the same torrent, with the same info-hash. For that the info dictionary holds nothing of ours, no `source` either.
+after each that does not end at a piece, the last one too; a file that is alone has none) and that every v1/v2 hybrid has. So
+whoever has a copy of the folder makes the same torrent, with the same info-hash; for that the info dictionary holds nothing
+of ours, no `source` either.
 
 Who can read it: clients with BEP 47 (libtorrent and all that is built on it, Transmission 4, BiglyBT…) never ask for a pad
 file, neither peers nor web seeds. aria2 and Transmission 3 know nothing of pads: they write them as files below `.pad/`, and
@@ -39,7 +40,10 @@ USUAL_MEAN = 4 << 20  # bytes of a file, when no server tells
 
 @dataclass(frozen=True, slots=True)
 class FolderFile:
-    """One file of the folder: its path, its size, and the SHA-1 of its pieces, the last one filled with zeros."""
+    """One file of the folder: its path, its size, and the SHA-1 of its pieces.
+
+    The last piece is filled with zeros, unless the file is the folder's only one.
+    """
 
     path: str
     pieces: bytes
@@ -102,7 +106,7 @@ def compose_folder(
     parts.raw(bencode("info"))
     parts.hashed = hashlib.sha1(usedforsecurity=False)
     parts.raw(b"d" + bencode("files") + b"l")
-    count = size = hashes = 0
+    count = size = hashes = pad = 0
     last: bytes | None = None
     for file in files():
         path = file.path.encode()
@@ -111,10 +115,11 @@ def compose_folder(
         needed = -(-file.bytes // piece_length) * SHA1_BYTES
         if len(file.pieces) != needed:
             raise PermanentFailure("its pieces are not those of its size", where="torrent", file=file.path)
+        parts.pad(pad)
         parts.raw(bencode({b"length": file.bytes, b"path": list(file.path.split("/"))}))
-        if pad := -file.bytes % piece_length:
-            parts.raw(bencode({b"attr": "p", b"length": pad, b"path": [PAD_FOLDER, str(pad)]}))
+        pad = -file.bytes % piece_length
         count, size, hashes, last = count + 1, size + file.bytes, hashes + needed, path
+    parts.pad(pad if count > 1 else 0)
     parts.raw(b"e")
     if not size:
         raise PermanentFailure("the folder holds no data", where="torrent", file=name)
@@ -141,6 +146,11 @@ class _Writer:
 
     def pair(self, key: str, value: Bencodable) -> None:
         self.raw(bencode(key) + bencode(value))
+
+    def pad(self, size: int) -> None:
+        """A pad file as libtorrent names it; none for no bytes."""
+        if size:
+            self.raw(bencode({b"attr": "p", b"length": size, b"path": [PAD_FOLDER, str(size)]}))
 
     def raw(self, data: bytes) -> None:
         self._bytes += len(data)

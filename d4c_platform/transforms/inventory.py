@@ -32,7 +32,7 @@ from d4c_platform.transforms.parquet import Column
 INVENTORY = "inventory.parquet"
 """The name of the raw inventory among a release's files."""
 
-BATCH_ROWS = 5_000
+BATCH_ROWS = 1_000
 KEY = ("path",)
 MOMENT = pa.timestamp("s", tz="UTC")
 

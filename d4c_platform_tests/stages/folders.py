@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,24 +65,33 @@ def folder_dataset(url: str, **source: Any) -> Dataset:
 
 @dataclass
 class Publisher:
-    """A served list and its files; a test changes both."""
+    """A served list and its files; a test changes both.
+
+    Attributes:
+        declared: the origin that stands in the list, when this server is a stand-in.
+    """
 
     url: str
     files: dict[str, Generated]
     lists: dict[str, bytes] = field(default_factory=dict)
+    declared: str = ""
 
     def publish(self, files: Mapping[str, Generated]) -> None:
         self.files.clear()
         self.files.update(files)
-        self.lists[LIST] = list_of(self.url, self.files)
+        self.lists[LIST] = list_of(self.declared or self.url, self.files)
 
     def fault(self, **fault: Any) -> None:
         httpx.post(f"{self.url}/_sandbox/faults", json=fault).raise_for_status()
 
+    def log(self) -> list[dict[str, Any]]:
+        """Everything that was asked for, in order."""
+        found: list[dict[str, Any]] = httpx.get(f"{self.url}/_sandbox/requests").json()
+        return found
+
     def asked(self) -> list[dict[str, Any]]:
         """The GETs of files, in order."""
-        log = httpx.get(f"{self.url}/_sandbox/requests").json()
-        return [r for r in log if r["method"] == "GET" and r["path"].startswith("/files/")]
+        return [r for r in self.log() if r["method"] == "GET" and r["path"].startswith("/files/")]
 
     def forget(self) -> None:
         httpx.delete(f"{self.url}/_sandbox/requests").raise_for_status()
@@ -159,7 +167,9 @@ def main() -> None:
     dataset, candidate = Dataset.model_validate(job.dataset), Candidate.model_validate(job.candidate)
     web = Web(per_host_per_s=10_000, attempts=3, first_wait_s=0.01, timeout_s=20)
     release = ingest(dataset, candidate, Stores(**job.stores).open(), web)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: across fork and exec it keeps the peak of the process that started this one.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) * 1024
     print(json.dumps({"files": [f.name for f in release.files], "content": release.content_sha256, "peak": peak}))
 
 
