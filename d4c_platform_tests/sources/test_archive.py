@@ -161,7 +161,7 @@ def test_a_body_that_always_breaks_off_is_a_transient_failure_and_nothing_is_kep
 ) -> None:
     statcan.release("2025-06-11T08:30")
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
-    statcan.fault(kind="truncate", path=ENG, after_bytes=100, times=-1)
+    statcan.fault(kind="truncate", path=ENG, after_bytes=0, times=-1)
     with pytest.raises(TransientFailure) as failure:
         room.archive(table(), candidate)
     assert candidate.version_id in str(failure.value)
