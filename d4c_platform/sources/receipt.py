@@ -181,8 +181,9 @@ def _check_start(file: SourceUrl, path: Path, arrived: _Arrived) -> None:
     if is_page and not (file.expect is Expect.ANY and wants_page):
         raise _not_the_file(f"an HTML page arrived with status {arrived.status} instead of the file", file)
     if file.expect is Expect.ZIP and not start.startswith(zipfiles.MAGIC):
-        kind = arrived.headers.get("content-type", "no content type")
-        raise _not_the_file(f"what arrived is no zip: it starts with {start[:8]!r} and is called {kind}", file)
+        called = arrived.headers.get("content-type", "no content type")
+        kind = zipfiles.other_kind(start) or f"it starts with {start[:8]!r}"
+        raise _not_the_file(f"what arrived is no zip but {kind}, and is called {called}", file)
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
