@@ -68,9 +68,10 @@ def _unsafe(member: Member) -> str | None:
         return "its name leads out of the folder"
     if len(member.raw_name) > LONGEST_NAME_BYTES:
         return f"its name has more than {LONGEST_NAME_BYTES:,} bytes"
-    if stat.S_IFMT(member.mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+    kind = stat.S_IFMT(member.mode)  # of an empty folder it says nothing: Java's archivers write any
+    if kind not in {0, stat.S_IFREG, stat.S_IFDIR} and not member.is_dir():
         return "it is a link or a device, not a file"
-    if (stat.S_IFMT(member.mode) == stat.S_IFDIR and not member.is_dir()) or (member.is_dir() and member.file_size):
+    if member.file_size if member.is_dir() else kind == stat.S_IFDIR:
         return "it is a folder with the content of a file"
     if member.flag_bits & ENCRYPTED:
         return "it is encrypted"

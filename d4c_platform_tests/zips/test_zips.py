@@ -118,8 +118,21 @@ def test_memory_stays_small_whatever_a_member_unpacks_to(tmp_path: Path) -> None
         zip_of(Part(local={"extra": struct.pack("<HH", 0x5455, 1) + b"\0"}), Part(name=b"folder/", body=b"", method=0)),
         zip_of(Part(extra=b"\0\0\0")),
         zip_of(Part(), Part(name=b"empty.csv", body=b"", data=b"")),
+        zip_of(Part(), Part(name=b"META-INF/", body=b"", method=0, mode=0o50755)),
     ],
-    ids=["comment", "line end", "zeros", "zip64", "zip64 alone", "streamed", "streamed large", "extra", "padding", "empty"],
+    ids=[
+        "comment",
+        "line end",
+        "zeros",
+        "zip64",
+        "zip64 alone",
+        "streamed",
+        "streamed large",
+        "extra",
+        "padding",
+        "empty",
+        "folder of any kind",
+    ],
 )
 def test_what_writers_do_without_harm_is_read(tmp_path: Path, body: bytes) -> None:
     assert contents(body, tmp_path)["a.csv"] == Part().body
