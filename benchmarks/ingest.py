@@ -36,6 +36,7 @@ from d4c_platform.sandbox.generated import Generated
 from d4c_platform.sandbox.seaweed import Seaweed
 from d4c_platform.storage.digests import BLOCK, merkle_root
 from d4c_platform.storage.portal import Portal
+from d4c_platform.storage.store import ObjectStore
 from d4c_platform.torrents.metainfo import parse
 
 PEERS = {"rclone": "rclone", "download": "download-hash-upload"}
@@ -153,17 +154,23 @@ def killed_run(s3: Seaweed, files: dict[str, Generated], total_bytes: int) -> di
 
 def finished(portal: Portal, release: str) -> set[str]:
     found: set[str] = set()
-    for info in portal.store.list(portal.raw_key(DATASET, release, "ingest/")):
+    for info in portal.store.list(portal.received_key(DATASET, release, "ingest/")):
         found |= {json.loads(line)["path"] for line in portal.store.read(info.key).splitlines()}
     return found
+
+
+def received(store: ObjectStore, release: str, file: str) -> bytes:
+    """A file of the release as it lies in the archive, under the key that its provenance names."""
+    provenance = store.read(Portal.received_key(DATASET, release, f"{file}.provenance.json"))
+    return store.read(json.loads(provenance)["key"])
 
 
 def verify(task: Task, release: str, files: dict[str, Generated]) -> None:
     """Compare the inventory, the torrent and the bucket with digests that are computed here, naively."""
     store = task.store()
-    inventory = pq.read_table(io.BytesIO(store.read(Portal.raw_key(DATASET, release, "inventory.parquet")))).to_pylist()
-    torrent = parse(store.read(Portal.raw_key(DATASET, release, f"{DATASET}_{release}.torrent")))
-    stored = {info.key: info for info in store.list(Portal.raw_key(DATASET, release, "files/"))}
+    inventory = pq.read_table(io.BytesIO(received(store, release, "inventory.parquet"))).to_pylist()
+    torrent = parse(received(store, release, f"{DATASET}_{release}.torrent"))
+    stored = {info.key: info for info in store.list(Portal.received_key(DATASET, release, "files/"))}
     if [row["path"] for row in inventory] != sorted(files) or len(stored) != len(files):
         raise RuntimeError("the inventory or the bucket does not hold the files of the list")
     pieces: list[bytes] = []

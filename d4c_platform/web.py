@@ -11,6 +11,7 @@ Not here: what the answers mean (sources, mirrors), or S3 (storage.s3 has a clie
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,11 +41,12 @@ from d4c_platform.model.errors import TransientFailure
 __all__ = ["LONGEST_WAIT_S", "TRANSIENT_STATUS", "BadAddress", "HttpRefusal", "HttpTrouble", "TooLong", "Web", "without_query"]
 
 LAST_PORT = 65_535
+LONGEST_PAUSE_S = 30.0
 LONGEST_WAIT_S = 120.0  # a host that asks for more is left for the next run instead of holding this one
 
 
 class Web:
-    """An HTTP client shared by the clients of one run.
+    """An HTTP client shared by the clients of one run, and by the threads that fetch for it.
 
     Args:
         origins: origin to origin, for instance ``{"https://zenodo.org": "http://127.0.0.1:8104"}``.
@@ -135,7 +137,7 @@ class Web:
 
     @contextmanager
     def stream(self, url: str, *, where: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
-        """GET a body of any size; iterate it with `iter_raw`. Opening is retried, a body that breaks off is not.
+        """GET a body of any size; iterate it with `iter_raw`. Opening is retried, a body that breaks off is not (`pause`).
 
         Raises:
             HttpRefusal, HttpTrouble, BadAddress: as `request`; also while the body is read.
@@ -184,7 +186,10 @@ class Web:
         if ok(response.status_code):
             return response
         try:
-            raise failure(response, url, where)
+            problem = failure(response, url, where)
+            if isinstance(problem, HttpTrouble):
+                self._let_rest(request.url, problem.retry_after_s)
+            raise problem
         finally:
             response.close()
 
@@ -204,8 +209,20 @@ class Web:
             timeout=None,
             wait_initial=self._first_wait_s,
             wait_jitter=self._first_wait_s,
-            wait_max=30.0,
+            wait_max=LONGEST_PAUSE_S,
         )
+
+    def pause(self, times: int) -> None:
+        """Wait before what broke off is continued: the longer the more often nothing came, and never in step with others."""
+        time.sleep(min(LONGEST_PAUSE_S, self._first_wait_s * 2.0**times) * random.uniform(0.5, 1.0))
+
+    def _let_rest(self, address: httpx.URL, seconds: float | None) -> None:
+        """Ask nothing more of a host before the time it named: other threads would be told the same."""
+        if seconds is None or seconds > LONGEST_WAIT_S:
+            return
+        with self._lock:
+            host = address.netloc.decode()
+            self._next_slot[host] = max(self._next_slot.get(host, 0.0), time.monotonic() + seconds)
 
     def _wait_for_slot(self, address: httpx.URL) -> None:
         host = address.netloc.decode()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -227,6 +229,65 @@ def test_of_several_quotas_the_one_that_is_used_up_counts(web: Web, server: Serv
     server.fault(path="/document", kind="status", status=429, headers=headers)
     web.request("GET", f"{server.url}/document", where="test")
     assert len(server.asked()) == 2
+
+
+# -- a host that names a time -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        ("3600", 3600, 3600),
+        (formatdate(time.time() + 1800, usegmt=True), 1500, 1800),
+        (formatdate(time.time() - 1800, usegmt=True), 0, 0),
+        ("soon", None, None),
+        ("Wed, 99 Nov 2026 99:99:99 GMT", None, None),
+    ],
+)
+def test_the_time_that_a_host_names_is_understood(said: str, least: float | None, most: float | None, server: Server) -> None:
+    server.fault(path="/document", kind="status", status=503, times=-1, headers={"Retry-After": said})
+    web = Web(attempts=1)
+    with pytest.raises(HttpTrouble) as trouble:
+        asked(web, f"{server.url}/document")
+    web.close()
+    after = trouble.value.retry_after_s
+    assert after is None if least is None or most is None else after is not None and least <= after <= most
+
+
+def test_a_host_that_asks_for_rest_is_left_alone_by_every_thread(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("d4c_platform.web.time.sleep", slept.append)
+    server.fault(path="/document", kind="status", status=429, headers={"Retry-After": "50"})
+    web = Web(attempts=1, per_host_per_s=10_000)
+    with pytest.raises(HttpTrouble):
+        asked(web, f"{server.url}/document")
+    asking = threading.Thread(target=asked, args=(web, f"{server.url}/document"))
+    asking.start()
+    asking.join()
+    web.close()
+    assert [round(s) for s in slept] == [50]
+
+
+def test_a_host_that_asks_for_too_long_a_rest_holds_nobody_up(server: Server) -> None:
+    server.fault(path="/document", kind="status", status=503, headers={"Retry-After": "86400"})
+    web = Web(attempts=5)
+    with pytest.raises(HttpTrouble):
+        asked(web, f"{server.url}/document")
+    asked(web, f"{server.url}/document")
+    web.close()
+
+
+def test_threads_share_the_rate_of_a_host(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots: list[float] = []
+    monkeypatch.setattr("d4c_platform.web.time.sleep", slots.append)
+    web = Web(per_host_per_s=0.1)
+    threads = [threading.Thread(target=asked, args=(web, f"{server.url}/document")) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    web.close()
+    assert sorted(round(s / 10) for s in slots) == [1, 2, 3]
 
 
 # -- addresses ----------------------------------------------------------------------------------------------------------

@@ -45,6 +45,26 @@ class Candidate(Fact):
     hint: dict[str, str]
 
 
+class Hop(Fact):
+    """One redirect that was followed. Its query is left out: it may carry a token."""
+
+    status: int
+    location: str
+
+
+class Fetching(Fact):
+    """How a source file was asked for, and in how many pieces it came."""
+
+    method: str = "GET"
+    request_headers: dict[str, str] = Field(
+        default_factory=dict, description="Of the request that brought the file's end; with a Range when it was continued."
+    )
+    hops: tuple[Hop, ...] = Field(default=(), description="The redirects that led to the file's beginning.")
+    started_at: datetime
+    requests: int = Field(description="How many were made until the file was whole.")
+    resumed_bytes: int = Field(default=0, description="How many of its bytes came by continuing after a break.")
+
+
 class RawFile(Fact):
     """One archived source file, as received, with how it was received."""
 
@@ -59,6 +79,7 @@ class RawFile(Fact):
     status: int
     headers: dict[str, str]
     redirects: tuple[str, ...] = ()
+    fetching: Fetching | None = Field(default=None, description="None in older documents and for an answer read before.")
 
 
 class Release(Document):

@@ -15,6 +15,10 @@ then, drawn from the switch's own seed: the same requests in the same order meet
     truncate  the real answer's headers, `after_bytes` of its body, then the connection ends
     slow      the real answer, with a pause of `delay_s` once `after_bytes` of its body are sent (0: before it starts)
     after     perform the real action, then answer `status` (504): done, but the client cannot know
+    alter     the real answer with `headers` in place of its own (an empty one is left out): a server that lies
+
+`truncate` and `slow` take `headers` in the same way. The app does not see the request's headers that `without` names
+(`["range", "if-range"]`: a server that does not know them).
 
 The faults are a plain ASGI layer, not a Starlette middleware: it has to stand outside everything to cut the connection.
 """
@@ -51,6 +55,7 @@ class Kind(StrEnum):
     TRUNCATE = "truncate"
     SLOW = "slow"
     AFTER = "after"
+    ALTER = "alter"
 
 
 DEFAULT_STATUS = {Kind.STATUS: 503, Kind.HTML: 200, Kind.AFTER: 504}
@@ -70,12 +75,14 @@ class Fault:
     delay_s: float = 0.0
     after_bytes: int = 0
     chance: float = 1.0
+    without: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, document: Any) -> Fault:
         """A fault from its JSON. Raises ValueError or TypeError with what is wrong."""
         fault = cls(**{**document, "kind": Kind(document["kind"])})
         fault.status = fault.status if fault.status is not None else DEFAULT_STATUS.get(fault.kind)
+        fault.without = tuple(name.lower() for name in fault.without)
         return fault
 
     def applies(self, method: str, path: str) -> bool:
@@ -127,6 +134,7 @@ class FaultSwitch:
         return None
 
     async def _misbehave(self, fault: Fault, scope: Scope, receive: Receive, send: Send, line: _Connection) -> None:
+        scope = _without(fault.without, scope)
         match fault.kind:
             case Kind.STATUS:
                 await _answer(send, fault.status or 503, fault.body.encode(), fault.headers)
@@ -138,10 +146,12 @@ class FaultSwitch:
                 line.reset()
                 await _until_gone(receive)
             case Kind.TRUNCATE:
-                await self._app(scope, receive, line.cut_after(fault.after_bytes, send))
+                await self._app(scope, receive, line.cut_after(fault.after_bytes, _altering(fault.headers, send)))
                 await _until_gone(receive)
             case Kind.SLOW:
-                await self._app(scope, receive, _pausing(fault.after_bytes, fault.delay_s, send))
+                await self._app(scope, receive, _pausing(fault.after_bytes, fault.delay_s, _altering(fault.headers, send)))
+            case Kind.ALTER:
+                await self._app(scope, receive, _altering(fault.headers, send))
             case Kind.AFTER:
                 await self._app(scope, receive, _swallow)
                 await _answer(send, fault.status or 504, fault.body.encode(), fault.headers)
@@ -221,6 +231,23 @@ def _noting(entry: dict[str, Any], send: Send) -> Send:
         await send(message)
 
     return noting
+
+
+def _without(names: tuple[str, ...], scope: Scope) -> Scope:
+    kept = [(name, value) for name, value in scope["headers"] if name.decode("latin-1").lower() not in names]
+    return {**scope, "headers": kept}
+
+
+def _altering(headers: dict[str, str], send: Send) -> Send:
+    ours = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
+
+    async def altering(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            theirs = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
+            message = {**message, "headers": theirs + [(name, value) for name, value in ours.items() if value]}
+        await send(message)
+
+    return altering
 
 
 def _pausing(after_bytes: int, delay_s: float, send: Send) -> Send:

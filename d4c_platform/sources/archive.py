@@ -1,12 +1,14 @@
 """Archive a release whole and as received, with its provenance, exactly once.
 
-Each file is streamed to local disk and checked (receipt), the publisher is asked whether it still serves this release, and
-only then is the file stored under `raw/`. Its provenance is written after it, so a file with provenance is complete: a
-killed run goes on with the next file. The release's record comes last and is written once.
+Each file comes to local disk and is checked (receipt), the publisher is asked whether it still serves this release, and only
+then is the file stored (raw). A killed run goes on with the files that have no provenance yet. The release's record comes last
+and is written once.
 
-A publisher may repair a file under the same release. Asked for *again*, the present files are fetched, and those that differ
-are stored in a folder of their own beside the first one (`raw/<dataset-id>/<release-key>.2/`); the record names them from then
-on. Nothing is overwritten, and once something was built from the release its record stays.
+A few files come at once, yet they are stored in their order: what lies in the archive is what fetching them in turn had left,
+also when one fails. A source is not asked by two threads at a time.
+
+A publisher may repair a file under the same release. Asked for *again*, the present files are fetched, and the record names
+those that differ from then on. Nothing is overwritten, and once something was built from the release its record stays.
 
 A release's content hash leaves out documents that change with every release (a table's metadata tells its release time), so
 that equal content is recognised under a new release time.
@@ -18,30 +20,34 @@ Not here: what is known of the release already (recorded), whether a file is sou
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, RawFile, Release
+from d4c_platform.sources.at_once import in_order
 from d4c_platform.sources.detection import AGAIN_KEY, release_key
-from d4c_platform.sources.receipt import KEPT, Receipt, content_sha256, receive
-from d4c_platform.sources.recorded import archived, free_folder, is_followed, record, refuse_unless_open, replace
-from d4c_platform.sources.source import Expect, Offer, OtherState, SourceUrl
+from d4c_platform.sources.raw import PROVENANCE, WHERE, ReleaseFolder
+from d4c_platform.sources.receipt import KEPT, Receipt, receive
+from d4c_platform.sources.recorded import archived, is_followed, record, refuse_unless_open, replace
+from d4c_platform.sources.source import FILES_AT_ONCE, Offer, OtherState, SourceUrl
 from d4c_platform.storage import proof
 from d4c_platform.storage.portal import Portal
-from d4c_platform.storage.store import IMMUTABLE, Conflict, NoObject
 from d4c_platform.web import HttpRefusal, Web
 
-WHERE = "raw"
-PROVENANCE = ".provenance.json"
+__all__ = ["ABSENT", "FETCHED_AGAIN", "PROVENANCE", "archive", "changed_nothing", "fetch_raw"]
+
 FETCHED_AGAIN = "fetched_again"
-"""In a release's hint: the folder of the files that were fetched again, after the publisher repaired them."""
+"""In a release's hint: the names of the files that differed when they were fetched again, separated by commas."""
 ABSENT = "absent."
 """Before the name of an optional file in a release's hint: why the publisher does not offer it."""
 
 GONE = frozenset({404, 410})  # of an optional file: it is not offered. A 5xx says nothing about that.
-MEDIA_TYPE = {Expect.ZIP: "application/zip", Expect.JSON: "application/json", Expect.ANY: "application/octet-stream"}
 
 
 def archive(
@@ -69,10 +75,9 @@ def archive(
         recorded = archived(candidate, portal)
         if recorded is not None and not again:
             return recorded
-        folder = release_key(candidate)
         if again:
             refuse_unless_open(candidate.version_id, portal)
-            folder = free_folder(dataset.id, folder, portal)
+        folder = ReleaseFolder(portal, dataset.id, release_key(candidate), again=again)
         return _Archiving(candidate, dataset, source, web, portal, workdir, folder, recorded).run()
     except D4CError as error:
         error.about(dataset=dataset.id, version=candidate.version_id, kept=KEPT)
@@ -120,8 +125,8 @@ class _Archiving:
     """One archive of one release.
 
     Attributes:
-        folder: under `raw/<dataset-id>/`.
         before: the release as it is recorded, when it is fetched again.
+        turn: whoever asks the source holds it.
     """
 
     candidate: Candidate
@@ -130,37 +135,37 @@ class _Archiving:
     web: Web
     portal: Portal
     workdir: Path
-    folder: str
+    folder: ReleaseFolder
     before: Release | None
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> Release:
         self.workdir.mkdir(parents=True, exist_ok=True)
-        files: list[RawFile] = []
-        content: dict[str, str] = {}
+        offered = self.source.files(self.dataset, self.candidate)
+        _refuse_same_names(offered)
+        most = getattr(self.source, "at_once", FILES_AT_ONCE)
+        jobs = [partial(self._received, file, self.workdir / f"{place}.received") for place, file in enumerate(offered)]
+        got: list[tuple[SourceUrl, RawFile]] = []
         absent: dict[str, str] = {}
-        for file in self.source.files(self.dataset, self.candidate):
-            key = self.portal.raw_key(self.dataset.id, self.folder, file.name)
-            raw = _with_provenance(key, self.portal)
-            if raw is None and file.absent:
-                absent[ABSENT + file.name] = file.absent
-                continue
-            try:
-                raw = raw or self._receive_and_store(file, key)
-            except HttpRefusal as refusal:
-                if not (file.optional and refusal.status in GONE):
-                    raise
-                absent[ABSENT + file.name] = refusal.what
-                continue
-            files.append(raw)
-            if file.in_content:
-                content[file.name] = raw.content_sha256
-        if self.before is not None and self.before.files == tuple(files):
+        try:
+            with in_order(jobs, most) as outcomes:
+                for file, outcome in zip(offered, outcomes, strict=True):
+                    if isinstance(outcome, str):
+                        absent[ABSENT + file.name] = outcome
+                    else:
+                        got.append((file, outcome if isinstance(outcome, RawFile) else self._stored(file, outcome)))
+        finally:
+            for left in self.workdir.glob("*.received"):
+                left.unlink()
+        files = tuple(raw for _, raw in got)
+        if self.before is not None and self.before.files == files:
             return self.before
-        return self._record(tuple(files), _content_sha256(content), absent)
+        return self._record(files, _content_sha256({f.name: raw.content_sha256 for f, raw in got if f.in_content}), absent)
 
     def _record(self, files: tuple[RawFile, ...], content_sha256: str, absent: dict[str, str]) -> Release:
-        candidate = self.candidate
-        again = {FETCHED_AGAIN: self.folder} if self.before is not None else {}
+        candidate, before = self.candidate, self.before
+        differ = () if before is None else (raw.name for raw in files if raw not in before.files)
+        again = {FETCHED_AGAIN: ",".join(differ)} if before is not None else {}
         release = Release(
             version_id=candidate.version_id,
             dataset_id=self.dataset.id,
@@ -172,17 +177,30 @@ class _Archiving:
             content_sha256=content_sha256,
             files=files,
         )
-        return record(release, self.portal) if self.before is None else replace(self.before, release, self.portal)
+        return record(release, self.portal) if before is None else replace(before, release, self.portal)
 
-    def _receive_and_store(self, file: SourceUrl, key: str) -> RawFile:
-        path = self.workdir / file.name
+    def _received(self, file: SourceUrl, path: Path, stop: Callable[[], bool]) -> Receipt | RawFile | str:
+        """The file on local disk, or as it lies in the archive, or why the publisher does not offer it."""
+        raw = self.folder.received(file)
+        if raw is not None or file.absent:
+            return raw or file.absent
         try:
-            receipt = receive(self.web, file, path)
-            if file.answer is None:
+            if file.harvest is None:
+                return receive(self.web, file, path, stop)
+            with self.turn:
+                return receive(self.web, file, path, stop)
+        except HttpRefusal as refusal:
+            if file.optional and refusal.status in GONE:
+                return refusal.what
+            raise
+
+    def _stored(self, file: SourceUrl, receipt: Receipt) -> RawFile:
+        if file.answer is None:
+            with self.turn:
                 self.source.confirm(self.dataset, self.candidate)
-            return self._as_recorded(file, receipt) or _store(file, key, receipt, self.portal)
-        finally:
-            path.unlink(missing_ok=True)
+        raw = self._as_recorded(file, receipt) or self.folder.store(file, receipt)
+        receipt.path.unlink()  # before the next one comes: the disk holds a few files, not all of the release
+        return raw
 
     def _as_recorded(self, file: SourceUrl, receipt: Receipt) -> RawFile | None:
         """The file as it is recorded already, when it was fetched again and is still the same."""
@@ -190,66 +208,15 @@ class _Archiving:
         return next((f for f in recorded if (f.name, f.content_sha256) == (file.name, receipt.content_sha256)), None)
 
 
-def _store(file: SourceUrl, key: str, receipt: Receipt, portal: Portal) -> RawFile:
-    raw = RawFile(
-        name=file.name,
-        key=key,
-        url=file.url,
-        bytes=receipt.bytes,
-        sha256=receipt.sha256,
-        content_sha256=receipt.content_sha256,
-        directory_sha256=receipt.directory_sha256,
-        fetched_at=receipt.fetched_at,
-        status=receipt.status,
-        headers=receipt.headers,
-        redirects=receipt.redirects,
-    )
-    media_type = MEDIA_TYPE[file.expect]
-    try:
-        portal.store.put(
-            key, receipt.path, media_type=media_type, cache_control=IMMUTABLE, sha256=receipt.sha256, if_absent=True
-        )
-    except Conflict:
-        raw = _as_stored_before(file, raw, receipt, portal)
-    body = raw.model_dump_json(indent=2).encode()
-    try:
-        portal.store.put(key + PROVENANCE, body, media_type="application/json", cache_control=IMMUTABLE, if_absent=True)
-    except Conflict:
-        return _with_provenance(key, portal) or raw  # a run beside this one was faster
-    return raw
-
-
-def _as_stored_before(file: SourceUrl, raw: RawFile, receipt: Receipt, portal: Portal) -> RawFile:
-    """What a run left that was killed between a file and its provenance; the publisher may have re-stamped the zip since.
-
-    Raises:
-        PermanentFailure: the archived file has other content than the one just received.
-    """
-    if proof.holds(portal.store, portal.store.head(raw.key), raw.bytes, raw.sha256):
-        return raw
-    stored = receipt.path.with_name(receipt.path.name + ".stored")
-    try:
-        size, sha256 = _copied(portal, raw.key, stored)
-        content = content_sha256(file, stored, sha256)
-    finally:
-        stored.unlink(missing_ok=True)
-    if file.in_content and content != raw.content_sha256:
+def _refuse_same_names(files: list[SourceUrl]) -> None:
+    twice = [name for name, times in Counter(file.name for file in files).items() if times > 1]
+    if twice:
         raise PermanentFailure(
-            f"the publisher changed the file while the release was archived: {sha256} is stored, {raw.sha256} came now",
+            f"two files of the release have the name {twice[0]}",
             where=WHERE,
-            file=raw.key,
-            kept="The file that was stored first and the previous latest stay",
-            remedy="Withdraw this version, or remove the stored file if it is the wrong one, and materialize it again",
+            kept=KEPT,
+            remedy="Report this: the source must give each file a name of its own",
         )
-    return raw.model_copy(update={"bytes": size, "sha256": sha256, "content_sha256": content})
-
-
-def _with_provenance(key: str, portal: Portal) -> RawFile | None:
-    """The file's provenance, which is written only after the file."""
-    try:
-        return RawFile.model_validate_json(portal.store.read(key + PROVENANCE))
-    except NoObject:
-        return None
 
 
 def _content_sha256(content: dict[str, str]) -> str:
@@ -257,15 +224,6 @@ def _content_sha256(content: dict[str, str]) -> str:
     for name in sorted(content):
         digest.update(f"{name}\0{content[name]}\n".encode())
     return digest.hexdigest()
-
-
-def _copied(portal: Portal, key: str, target: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with portal.store.open(key) as stream, target.open("wb") as out:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-            size += out.write(chunk)
-    return size, digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

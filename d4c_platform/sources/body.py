@@ -21,6 +21,7 @@ from typing import Self
 import httpx
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.sources.headers import number
 from d4c_platform.sources.hops import refuse_astray
 from d4c_platform.sources.receipt import looks_like_html
 from d4c_platform.web import HttpRefusal, HttpTrouble, Web, without_query
@@ -56,7 +57,7 @@ class Body:
         self._response = self._open({})
         self.status, self.headers = self._response.status_code, dict(self._response.headers)
         self.encoded = self.headers.get("content-encoding", "identity").lower() not in {"", "identity"}
-        self.length = None if self.encoded else _number(self.headers.get("content-length"))
+        self.length = None if self.encoded else number(self.headers.get("content-length"))
         return self
 
     def __exit__(self, *about: object) -> None:
@@ -140,7 +141,7 @@ class Body:
             if before and now and before != now and not (name == "etag" and before.startswith("W/")):
                 raise self._changed(f"its {name} was {before} and is {now}")
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            length = None if self.encoded else _number(response.headers.get("content-length"))
+            length = None if self.encoded else number(response.headers.get("content-length"))
             if length != self.length:
                 raise self._changed(f"it has {length} bytes now, and had {self.length}")
 
@@ -161,7 +162,3 @@ class Body:
         return TransientFailure(
             what, where=WHERE, file=without_query(self._url), kept=KEPT, remedy="It is tried again on the next run"
         )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None

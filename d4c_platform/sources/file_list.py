@@ -19,14 +19,14 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
+from datetime import date, datetime
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from d4c_platform.model.dataset import Dataset, FileListSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.sources.headers import http_date
 from d4c_platform.sources.hops import is_private, refuse_astray
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed
 from d4c_platform.sources.receipt import KEPT
@@ -107,7 +107,7 @@ class FileList:
         with self._web.stream(source.url, where=WHERE) as response:
             refuse_astray(self._web, source.url, response, where=WHERE, kept=KEPT)
             reading = read(lines_of(response.iter_bytes()), source)
-            modified = _http_date(response.headers.get("Last-Modified"))
+            modified = http_date(response.headers.get("Last-Modified"))
         refuse_private(self._web, source, (entry.url for entry in reading.sample))
         probes = [self._probe(entry.url) for entry in reading.sample]
         sizes = [probe.bytes for probe in probes if probe.bytes is not None]
@@ -137,7 +137,7 @@ class FileList:
         modified = response.headers.get("Last-Modified")
         state = f"{modified}\t{length}" if modified else f"{response.headers.get('ETag')}\t{length}"
         size = int(length) if length and length.isascii() and length.isdigit() else None
-        return _Probe(state, size, _http_date(modified))
+        return _Probe(state, size, http_date(modified))
 
 
 def declared(dataset: Dataset) -> FileListSource:
@@ -183,11 +183,3 @@ def refuse_private(web: Web, source: FileListSource, urls: Iterable[str]) -> Non
 
 def _content(hint: Mapping[str, str]) -> tuple[str | None, ...]:
     return tuple(hint.get(name) for name in CONTENT)
-
-
-def _http_date(text: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text) if text else None
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
-    except (TypeError, ValueError, OverflowError):
-        return None

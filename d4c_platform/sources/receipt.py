@@ -1,29 +1,28 @@
-"""Receive one file of a release: stream it once to local disk while hashing, and look at what arrived before anyone keeps it.
+"""Receive one file of a release: bring it to local disk while hashing, and look at what arrived before anyone keeps it.
 
 An answer of 200 is no proof of a file: portals serve HTML error pages, gateways cut bodies, zips arrive broken. What trying
-again can mend (a broken line, a 503) is tried again here and then a `TransientFailure`; the rest is a `PermanentFailure`.
+again can mend (a broken line, a 503) is tried again (download) and then a `TransientFailure`; the rest is a `PermanentFailure`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import httpx
-
-from d4c_platform.model.errors import PermanentFailure, TransientFailure
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.records import Fetching
 from d4c_platform.sources import zipfiles
-from d4c_platform.sources.hops import refuse_astray
+from d4c_platform.sources.download import KEPT, MOST_STARTS, WHERE, Stopped, download, on_disk
 from d4c_platform.sources.source import Answer, Expect, OtherState, SourceUrl
 from d4c_platform.web import HttpTrouble, Web, without_query
 
-WHERE = "receipt"
-BODY_ATTEMPTS = 3  # of a body that breaks off or is another server's; opening it is retried by `Web` itself
-CHUNK_BYTES = 1 << 20
+__all__ = ["KEPT", "KEPT_HEADERS", "LOOK", "WHERE", "Receipt", "looks_like_html", "receive"]
+
 PEEK_BYTES = 512
 KEPT_HEADERS = (
     "content-type",
@@ -39,7 +38,6 @@ KEPT_HEADERS = (
 )
 """The headers that tell how a file was received. An allow-list: cookies and tokens never reach a record."""
 
-KEPT = "The previous latest stays"
 LOOK = "Open the URL in a browser; when the publisher serves the file again, materialize this version again"
 
 
@@ -62,10 +60,14 @@ class Receipt:
     status: int
     headers: dict[str, str]
     redirects: tuple[str, ...]
+    fetching: Fetching | None = None
 
 
-def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
-    """Fetch a file to `path` and check it.
+def receive(web: Web, file: SourceUrl, path: Path, stop: Callable[[], bool] | None = None) -> Receipt:
+    """Fetch a file to `path` and check it; a file that is refused does not stay there.
+
+    Args:
+        stop: asked again and again while the file comes, whether to give it up.
 
     Raises:
         PermanentFailure: what arrived is not the file, or the way to it leads where it must not.
@@ -73,7 +75,15 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
         TransientFailure: the server or the line failed on every attempt.
         HttpRefusal: the server said no.
     """
-    arrived = _arrived(web, file, path)
+    try:
+        return _received(web, file, path, stop or (lambda: False))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _received(web: Web, file: SourceUrl, path: Path, stop: Callable[[], bool]) -> Receipt:
+    arrived = _arrived(web, file, path, stop)
     _check_start(file, path, arrived)
     if file.sha256 is not None and file.sha256 != arrived.sha256:
         raise OtherState(
@@ -95,6 +105,7 @@ def receive(web: Web, file: SourceUrl, path: Path) -> Receipt:
         status=arrived.status,
         headers=arrived.headers,
         redirects=arrived.redirects,
+        fetching=arrived.fetching,
     )
 
 
@@ -123,91 +134,56 @@ class _Arrived:
     sha256: str
     status: int
     headers: dict[str, str]
-    redirects: tuple[str, ...]
+    redirects: tuple[str, ...] = ()
+    fetching: Fetching | None = None
 
 
-def _arrived(web: Web, file: SourceUrl, path: Path) -> _Arrived:
+def _arrived(web: Web, file: SourceUrl, path: Path, stop: Callable[[], bool]) -> _Arrived:
     if file.answer is not None:
         return _written(file.answer, path)
-    for attempt in range(1, BODY_ATTEMPTS + 1):
+    if file.harvest is not None:
+        return _harvested(file.harvest, path, stop)
+    got = download(web, file, path, stop)
+    return _Arrived(got.bytes, got.sha256, got.status, _kept(got.headers), got.redirects, got.fetching)
+
+
+def _harvested(harvest: Callable[[BinaryIO], Answer], path: Path, stop: Callable[[], bool]) -> _Arrived:
+    started_at = datetime.now(UTC)
+    for attempt in range(1, MOST_STARTS + 1):
         try:
-            return _harvested(file.harvest, path) if file.harvest is not None else _downloaded(web, file, path)
+            with on_disk(path), io.BufferedWriter(_Stoppable(path, stop)) as out:
+                answer = harvest(out)
+            break
         except OtherState:
-            if attempt == BODY_ATTEMPTS:  # the next answer may come from another server behind the same name
+            if attempt == MOST_STARTS:
                 raise
         except HttpTrouble as trouble:
             # An answered status was retried by `Web` already; what is left is a body that broke off.
-            if trouble.status is not None or attempt == BODY_ATTEMPTS:
-                path.unlink(missing_ok=True)
+            if trouble.status is not None or attempt == MOST_STARTS:
                 raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _downloaded(web: Web, file: SourceUrl, path: Path) -> _Arrived:
-    with web.stream(file.url, where=WHERE) as response:
-        refuse_astray(web, file.url, response, where=WHERE, kept=KEPT)
-        if file.accept is not None:
-            file.accept(response.headers)
-        return _streamed(response, path, file)
-
-
-def _harvested(harvest: Callable[[BinaryIO], Answer], path: Path) -> _Arrived:
-    try:
-        with path.open("wb") as out:
-            answer = harvest(out)
-    except OSError as error:
-        raise _unwritten(error, path) from error
     with path.open("rb") as stream:  # the pages came slowly; the file is still in the page cache
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _Arrived(path.stat().st_size, sha256, answer.status, _kept(answer.headers), ())
+    fetching = Fetching(started_at=started_at, requests=attempt)
+    return _Arrived(path.stat().st_size, sha256, answer.status, _kept(answer.headers), fetching=fetching)
 
 
-def _streamed(response: httpx.Response, path: Path, file: SourceUrl) -> _Arrived:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with path.open("wb") as out:
-            for chunk in _body(response):
-                digest.update(chunk)
-                size += out.write(chunk)
-    except OSError as error:
-        raise _unwritten(error, path) from error
-    declared = response.headers.get("Content-Length")
-    if declared and not _encoded(response) and declared.isdecimal() and int(declared) != size:
-        raise HttpTrouble(
-            f"{size:,} of {int(declared):,} bytes arrived",
-            status=None,
-            where=WHERE,
-            file=without_query(file.url),
-            kept=KEPT,
-            remedy="It is tried again on the next run",
-        )
-    redirects = tuple(without_query(str(step.headers.get("Location", step.url))) for step in response.history)
-    return _Arrived(size, digest.hexdigest(), response.status_code, _kept(response.headers), redirects)
+class _Stoppable(io.FileIO):
+    """A file that is no longer written to when there is no sense in it."""
 
+    def __init__(self, path: Path, stop: Callable[[], bool]) -> None:
+        super().__init__(path, "w+")
+        self._stop = stop
 
-def _unwritten(error: OSError, path: Path) -> TransientFailure:
-    return TransientFailure(
-        f"it could not be written to the local disk ({error.strerror})",
-        where=WHERE,
-        file=str(path),
-        kept=KEPT,
-        remedy="Make room there, or point D4C_WORK_DIR to a larger disk, and materialize this version again",
-    )
-
-
-def _encoded(response: httpx.Response) -> bool:
-    return response.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}
-
-
-def _body(response: httpx.Response) -> Iterator[bytes]:
-    # We ask for no encoding; a server that compresses all the same is undone, so that the archive holds the file itself.
-    return response.iter_bytes(CHUNK_BYTES) if _encoded(response) else response.iter_raw(CHUNK_BYTES)
+    def write(self, data: Any, /) -> int:
+        if self._stop():
+            raise Stopped("another file of the release failed", where=WHERE, kept=KEPT)
+        return super().write(data)
 
 
 def _written(answer: Answer, path: Path) -> _Arrived:
     path.write_bytes(answer.body)
     sha256 = hashlib.sha256(answer.body).hexdigest()
-    return _Arrived(len(answer.body), sha256, answer.status, _kept(answer.headers), ())
+    return _Arrived(len(answer.body), sha256, answer.status, _kept(answer.headers))
 
 
 def _check_start(file: SourceUrl, path: Path, arrived: _Arrived) -> None:
@@ -220,8 +196,9 @@ def _check_start(file: SourceUrl, path: Path, arrived: _Arrived) -> None:
     if is_page and not (file.expect is Expect.ANY and wants_page):
         raise _not_the_file(f"an HTML page arrived with status {arrived.status} instead of the file", file)
     if file.expect is Expect.ZIP and not start.startswith(zipfiles.MAGIC):
-        kind = arrived.headers.get("content-type", "no content type")
-        raise _not_the_file(f"what arrived is no zip: it starts with {start[:8]!r} and is called {kind}", file)
+        called = arrived.headers.get("content-type", "no content type")
+        kind = zipfiles.other_kind(start) or f"it starts with {start[:8]!r}"
+        raise _not_the_file(f"what arrived is no zip but {kind}, and is called {called}", file)
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""What the portal knows of a release: its record, whether it may still change, and a folder that is free for its files.
+"""What the portal knows of a release: its record, and whether it may still change.
 
 A release's record is written once and stays, until the publisher repairs a file under the same release: then it is replaced,
 as long as nothing was built from it. The store lets any writer replace it, so the rule is kept here.
 
-Not here: how the files get into the folder (archive).
+Not here: how the files get into the archive (archive, raw).
 """
 
 from __future__ import annotations
@@ -56,15 +56,6 @@ def refuse_unless_open(version_id: str, portal: Portal) -> None:
     else:
         return
     raise PermanentFailure(f"it cannot be fetched again: {what}", where=WHERE, kept="Nothing was changed", remedy=remedy)
-
-
-def free_folder(dataset_id: str, release: str, portal: Portal) -> str:
-    """A folder that nothing was ever stored in: what a killed run left there may be another state of the files."""
-    folder, number = release, 1
-    while next(iter(portal.store.list(portal.raw_key(dataset_id, folder, ""))), None) is not None:
-        number += 1
-        folder = f"{release}.{number}"
-    return folder
 
 
 def record(release: Release, portal: Portal) -> Release:

@@ -18,8 +18,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +26,7 @@ import httpx
 
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.sources.headers import encoding, http_date, number
 from d4c_platform.sources.hops import refuse_astray
 from d4c_platform.sources.receipt import KEPT, looks_like_html
 from d4c_platform.sources.source import Expect, Noticed, OtherState, eastern_date, utc_key
@@ -59,7 +59,7 @@ class Validators:
         tag = headers.get("ETag", "").strip()
         opaque = re.sub(r"(?:-|;)(?:gzip|br)\"$", '"', tag.removeprefix("W/")) or None
         strong = opaque is not None and opaque == tag
-        return cls(opaque if strong else None, None if strong else opaque, _http_date(headers.get("Last-Modified")), length)
+        return cls(opaque if strong else None, None if strong else opaque, http_date(headers.get("Last-Modified")), length)
 
     @classmethod
     def from_hint(cls, hint: Mapping[str, str]) -> Self:
@@ -236,24 +236,11 @@ def _hashed(web: Web, url: str, where: str, most_bytes: int) -> Validators:
 
 def _length(headers: Mapping[str, str]) -> int | None:
     """The file's length; the length of an encoded body says nothing about it."""
-    encoded = headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}
-    return None if encoded else _number(headers.get("Content-Length"))
+    return None if encoding(headers) else number(headers.get("Content-Length"))
 
 
 def _whole_length(response: httpx.Response) -> int | None:
     """The file's length from the answer to a request for one byte, or from a server that ignored the range."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
-        return _number(response.headers.get("Content-Range", "").rpartition("/")[2])
-    return _number(response.headers.get("Content-Length"))
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
-def _http_date(text: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text) if text else None
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+        return number(response.headers.get("Content-Range", "").rpartition("/")[2])
+    return number(response.headers.get("Content-Length"))

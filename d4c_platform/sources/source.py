@@ -23,6 +23,9 @@ from d4c_platform.model.listing import Listing
 from d4c_platform.model.records import Candidate
 from d4c_platform.web import Web
 
+FILES_AT_ONCE = 3
+"""Of one release: what one visitor may ask of a public server, and how many files lie on the local disk at the same time."""
+
 WDS = "https://www150.statcan.gc.ca/t1/wds/rest/"
 
 EASTERN = ZoneInfo("America/Toronto")
@@ -102,7 +105,7 @@ class SourceUrl:
     """One file of a release.
 
     Attributes:
-        name: its file name under `raw/`.
+        name: its file name in the archive, one of its own in the release.
         url: the declared URL, never a stand-in's.
         expect: what has to arrive.
         optional: a 404 means that the publisher does not offer it, and the release is whole without it.
@@ -177,7 +180,12 @@ class Offer(Protocol):
 
 
 class Source(Offer, Protocol):
-    """One kind of source. One instance serves all datasets of its kind during a sweep, so it may share what it read."""
+    """One kind of source. One instance serves all datasets of its kind during a sweep, so it may share what it read.
+
+    A kind may say with `at_once: ClassVar[int]` how many files of a release its servers bear at once, instead of
+    `FILES_AT_ONCE`. It is itself never asked by two threads at a time, and neither are the harvests of its files; only the
+    `accept` of its files may be.
+    """
 
     kind: ClassVar[str]
 

@@ -2,9 +2,12 @@
 
 Where things lie, below `raw/<dataset-id>/<release>/`:
 
-    list.txt                                the list, as received
     files/<dataset-id>_<release>/<path>     the files, immutable; the folder has the torrent's name, as BEP 19 wants it
     ingest/<run>-<n>.jsonl                  the journal: a line for each finished file, in segments
+
+and, archived like the files of any release (sources.raw):
+
+    list.txt                                the list, as received
     SHA256SUMS                              the release's content: what two releases are compared by
     inventory.parquet                       everything that is known of every file
     <dataset-id>_<release>.torrent          the folder torrent, whose web seed is `…/files/` in the portal
@@ -38,8 +41,10 @@ from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailu
 from d4c_platform.model.records import Candidate
 from d4c_platform.sources.detection import release_key
 from d4c_platform.sources.file_list import FileList, declared, read, refuse_private
+from d4c_platform.sources.hops import refuse_astray
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed
-from d4c_platform.sources.recorded import free_folder
+from d4c_platform.sources.raw import ReleaseFolder
+from d4c_platform.sources.receipt import KEPT
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Answer, Offer, OtherState, SourceUrl
 from d4c_platform.stages.ingest_file import Destination, ingest_file
@@ -72,7 +77,7 @@ def offer_of(
         return
     folder = release_key(candidate)
     if again:
-        folder = free_folder(dataset.id, folder, platform.portal)
+        folder = _free_folder(dataset.id, folder, platform.portal)
     trackers = platform.settings.trackers
     with Ingest(dataset, candidate, platform.web, platform.portal, folder, workdir, trackers=trackers) as ingest:
         yield ingest
@@ -101,7 +106,7 @@ class Ingest:
         self._dataset, self._candidate, self._web, self._portal = dataset, candidate, web, portal
         self._workdir, self._trackers = workdir, trackers
         self._listing = FileList(web)
-        self._key = partial(portal.raw_key, dataset.id, folder)
+        self._folder, self._key = folder, partial(portal.received_key, dataset.id, folder)
         self.name = f"{dataset.id}_{folder}"
         estimate = candidate.hint.get("estimated_bytes")
         # The piece length is part of every hash: what it is decided by stands in the ledger of releases and never changes.
@@ -109,6 +114,9 @@ class Ingest:
         self.piece_length = folder_piece_length(files, int(estimate) if estimate else None)
         self._open = ExitStack()
         self._asked = False
+
+    at_once = 1
+    """The list is archived before the files are fetched that it names, and what is made of them after the last."""
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +132,6 @@ class Ingest:
     def files(self, dataset: Dataset, candidate: Candidate) -> list[SourceUrl]:
         """The list as received, and what the ingest makes of it; only the sums are content, the rest may differ."""
         (received,) = self._listing.files(dataset, candidate)
-        self._list_name = received.name
         return [
             received,
             SourceUrl(SUMS, received.url, harvest=self._write_sums),
@@ -143,15 +150,15 @@ class Ingest:
         """The archived list with what is finished of it."""
         ledger = self._open.enter_context(Ledger(self._workdir / "ledger.sqlite"))
         source = declared(self._dataset)
-        reading = read(self._archived_lines(), source)
+        reading = read(self._lines(), source)
         if reading.sha256 != self._candidate.hint.get("list_sha256"):
             raise OtherState(
-                "the archived list is not the one that was noticed",
+                "the list is not the one that was noticed",
                 where=WHERE,
-                file=self._key(self._list_name),
+                file=without_query(source.url),
                 remedy="Withdraw this version; the present list is noticed on its own",
             )
-        files = listed(self._archived_lines(), source.base)
+        files = listed(self._lines(), source.base)
         ledger.enter(self._public(files))
         for step in self._journal.steps():
             if step["piece_length"] == self.piece_length:
@@ -168,8 +175,18 @@ class Ingest:
             refuse_private(self._web, source, (file.url,))
             yield file
 
-    def _archived_lines(self) -> Iterator[bytes]:
-        with self._portal.store.open(self._key(self._list_name)) as stream:
+    def _lines(self) -> Iterator[bytes]:
+        """The list as it is archived, or as the publisher has it now when it is fetched again."""
+        (offered,) = self._listing.files(self._dataset, self._candidate)
+        release = release_key(self._candidate)
+        again = self._folder != release
+        archived = ReleaseFolder(self._portal, self._dataset.id, release, again=again).received(offered)
+        if archived is None:
+            with self._web.stream(offered.url, where=WHERE) as response:
+                refuse_astray(self._web, offered.url, response, where=WHERE, kept=KEPT)
+                yield from lines_of(response.iter_bytes(READ_CHUNK))
+            return
+        with self._portal.store.open(archived.key) as stream:
             yield from lines_of(iter(partial(stream.read, READ_CHUNK), b""))
 
     def _write_sums(self, out: BinaryIO) -> Answer:
@@ -274,6 +291,15 @@ class Ingest:
         return PermanentFailure(
             what, remedy="Ask the publisher for these files or for a list without them, then materialize again", **facts
         )
+
+
+def _free_folder(dataset_id: str, release: str, portal: Portal) -> str:
+    """A folder that nothing was ever stored in: what lies in the first one may be another state of the files."""
+    folder, number = release, 1
+    while next(iter(portal.store.list(portal.received_key(dataset_id, folder, ""))), None) is not None:
+        number += 1
+        folder = f"{release}.{number}"
+    return folder
 
 
 def _answer() -> Answer:

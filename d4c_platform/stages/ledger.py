@@ -46,7 +46,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
-        self._sql = sqlite3.connect(path, isolation_level=None)
+        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)  # one thread at a time
         # Lost with a power cut, and then made anew. Texts compare by their UTF-8 bytes, as paths in torrents do.
         self._sql.executescript(
             """

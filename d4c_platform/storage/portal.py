@@ -43,8 +43,13 @@ class Portal:
         self.records = Records(store)
 
     @staticmethod
-    def raw_key(dataset_id: str, release_key: str, file: str) -> str:
-        """Where a source file lies as it was received."""
+    def raw_key(dataset_id: str, sha256: str, file: str) -> str:
+        """Where a source file lies as it was received: once, however many releases have it."""
+        return f"raw/{dataset_id}/sha256/{sha256[:2]}/{sha256}/{file}"
+
+    @staticmethod
+    def received_key(dataset_id: str, release_key: str, file: str) -> str:
+        """Where it is said how a release's file was received."""
         return f"raw/{dataset_id}/{release_key}/{file}"
 
     @staticmethod

@@ -8,14 +8,16 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from d4c_platform import zips
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive
+from d4c_platform.zips import Zip
 
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
@@ -55,6 +57,26 @@ def the_file(raw: Mapping[str, Path], endings: tuple[str, ...]) -> Path:
     return found[0]
 
 
+class _Pieces:
+    """A member's pieces, read like a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._rest = pieces, b""
+
+    def read(self, size: int, /) -> bytes:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = piece
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+
+def _stream(opened: Zip, member: zips.Member) -> AbstractContextManager[ByteStream]:
+    return nullcontext(_Pieces(opened.chunks(member)))
+
+
 @contextmanager
 def unwrapped(path: Path) -> Iterator[tuple[Member, ...]]:
     """The text files in a file, in a fixed order, to be opened while this is open.
@@ -67,7 +89,7 @@ def unwrapped(path: Path) -> Iterator[tuple[Member, ...]]:
     if begins == _ZIP:
         with archive.opened(path) as opened:
             yield tuple(
-                Member(m.filename, f"{path.name}/{m.filename}", partial(opened.open, m)) for m in archive.members(opened)
+                Member(m.filename, f"{path.name}/{m.filename}", partial(_stream, opened, m)) for m in archive.members(opened)
             )
     elif begins == _GZIP:
         try:

@@ -22,7 +22,7 @@ from d4c_platform_tests.orchestration.world import OUTLINES, TABLE, settings_of
 ROUND_S = 240
 POINTS = [
     f"releases/{TABLE}/*.json",
-    f"raw/{TABLE}/*/*.zip",
+    f"raw/{TABLE}/sha256/*/*/*.zip",
     f"records/{TABLE}*/release.json",
     f"staging/{TABLE}*/*.parquet",
     f"records/{TABLE}*/artifact.json",

@@ -95,6 +95,26 @@ def test_after_does_the_real_thing_and_hides_its_answer(site, counted):
     assert counted == [5]
 
 
+def test_alter_gives_the_real_answer_other_headers(site):
+    set_fault(site, kind="alter", headers={"X-Told": "yes", "Content-Type": ""})
+    answer = site.get("/a")
+    assert (answer.text, answer.headers["x-told"], answer.headers.get("content-type")) == (BODY, "yes", None)
+    assert "x-told" not in site.get("/a").headers
+
+
+@pytest.mark.parametrize("kind", ["alter", "truncate", "slow"])
+def test_the_app_does_not_see_what_a_fault_takes_out_of_the_request(kind):
+    async def told(request: Request) -> Response:
+        return PlainTextResponse("", headers={"X-Range": request.headers.get("range", "none")})
+
+    app = with_faults(Starlette(routes=[Route("/a", told)]))
+    with serve(app) as served, httpx.Client(base_url=served.url, headers={"Range": "bytes=1-"}) as client:
+        set_fault(client, kind=kind, without=["Range"], headers={"X-Told": "yes"})
+        with client.stream("GET", "/a") as answer:
+            assert (answer.headers["x-range"], answer.headers["x-told"]) == ("none", "yes")
+        assert client.get("/a").headers["x-range"] == "bytes=1-"
+
+
 def test_a_fault_only_hits_its_method_and_path(site):
     set_fault(site, kind="status", method="PUT", path="/files")
     assert site.get("/files/a").status_code == 200

@@ -21,6 +21,7 @@ from d4c_platform.sandbox.statcan import statcan_app
 from d4c_platform.sources import archive as archives
 from d4c_platform.sources.archive import PROVENANCE, archive, changed_nothing, fetch_raw
 from d4c_platform.sources.detection import detect
+from d4c_platform.sources.raw import ReleaseFolder
 from d4c_platform.sources.recorded import record
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Superseded
@@ -62,6 +63,10 @@ class Room:
         return [info.key.rpartition("/")[2] for info in self.portal.store.list(prefix)]
 
 
+def provenance(room: Room, place: str) -> RawFile:
+    return RawFile.model_validate_json(room.portal.store.read(f"raw/{table().id}/{place}{PROVENANCE}"))
+
+
 @pytest.fixture
 def room(statcan: StatCanPublisher, portal: Portal, tmp_path: Path, web_to: Callable[[str, str], Web]) -> Room:
     return Room(web_to(STATCAN, statcan.url), portal, tmp_path / "work")
@@ -80,7 +85,7 @@ def test_a_table_is_archived_with_both_languages_its_metadata_and_their_provenan
     release = room.archive(table(), candidate)
     eng, fra, about = release.files
     assert [f.name for f in release.files] == [f"{PID}-eng.zip", f"{PID}-fra.zip", f"{PID}.json"]
-    assert eng.key == f"raw/{table().id}/20250611T123000Z/{PID}-eng.zip"
+    assert eng.key == f"raw/{table().id}/sha256/{eng.sha256[:2]}/{eng.sha256}/{PID}-eng.zip"
     assert (eng.url, eng.status, eng.redirects) == (f"{STATCAN}{ENG}", 200, ())
     assert eng.sha256 == hashlib.sha256(table_zip("1.25")).hexdigest()
     assert eng.headers["content-type"] == "application/zip"
@@ -88,7 +93,7 @@ def test_a_table_is_archived_with_both_languages_its_metadata_and_their_provenan
     assert room.portal.store.read(eng.key) == table_zip("1.25")
     assert json.loads(room.portal.store.read(about.key))["releaseTime"] == "2025-06-11T08:30"
     assert "été" in room.portal.store.read(about.key).decode()
-    assert RawFile.model_validate_json(room.portal.store.read(fra.key + PROVENANCE)) == fra
+    assert provenance(room, f"{candidate.key}/{PID}-fra.zip") == fra
     assert room.portal.records.read(Release, candidate.version_id) == release
     assert list(room.workdir.iterdir()) == []
 
@@ -161,7 +166,7 @@ def test_a_body_that_always_breaks_off_is_a_transient_failure_and_nothing_is_kep
 ) -> None:
     statcan.release("2025-06-11T08:30")
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
-    statcan.fault(kind="truncate", path=ENG, after_bytes=100, times=-1)
+    statcan.fault(kind="truncate", path=ENG, after_bytes=0, times=-1)
     with pytest.raises(TransientFailure) as failure:
         room.archive(table(), candidate)
     assert candidate.version_id in str(failure.value)
@@ -212,27 +217,41 @@ def test_a_killed_archive_goes_on_with_the_next_file(statcan: StatCanPublisher, 
     statcan.fault(kind="html", path=f"{ZIPS}{PID}-fra.zip")
     with pytest.raises(PermanentFailure):
         room.archive(table(), candidate)
-    assert room.keys() == [f"{PID}-eng.zip", f"{PID}-eng.zip{PROVENANCE}"]
+    assert room.keys() == [f"{PID}-eng.zip{PROVENANCE}", f"{PID}-eng.zip"]
     room.archive(table(), candidate)
     assert statcan.asked("GET", ENG) == [f"GET {ENG}"]
 
 
-def test_killed_between_a_file_and_its_provenance_a_restamped_zip_is_recognised(statcan: StatCanPublisher, room: Room) -> None:
-    statcan.release("2025-06-11T08:30")
+@pytest.mark.parametrize("stamp", [34, 33], ids=["as it was", "stamped again since"])
+def test_killed_between_a_file_and_its_provenance_the_release_is_what_came_whole(
+    statcan: StatCanPublisher, room: Room, monkeypatch: pytest.MonkeyPatch, stamp: int
+) -> None:
+    statcan.release("2025-06-11T08:30", stamp=(2025, 6, 11, 0, 34, 0))
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
-    left = table_zip("1", stamp=(2025, 6, 11, 0, 33, 0))
-    room.portal.store.put(f"raw/{table().id}/{candidate.key}/{PID}-eng.zip", left)
+    with monkeypatch.context() as killed:
+        killed.setattr(ReleaseFolder, "_describe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            room.archive(table(), candidate)
+    left = room.keys()
+    (english,) = statcan.files(f"{PID}-eng.zip")
+    english.write_bytes(table_zip("1", stamp=(2025, 6, 11, 0, stamp, 0)))
     release = room.archive(table(), candidate)
-    assert release.files[0].sha256 == hashlib.sha256(left).hexdigest()
-    assert fetch_raw(release, room.portal, room.workdir / "raw")[f"{PID}-eng.zip"].read_bytes() == left
+    assert left == [f"{PID}-eng.zip"]
+    assert release.files[0].sha256 == hashlib.sha256(english.read_bytes()).hexdigest()
+    assert room.keys().count(f"{PID}-eng.zip") == (1 if stamp == 34 else 2)
+    assert fetch_raw(release, room.portal, room.workdir / "raw")[f"{PID}-eng.zip"].read_bytes() == english.read_bytes()
 
 
-def test_other_content_under_the_same_release_is_never_overwritten(statcan: StatCanPublisher, room: Room) -> None:
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_lies_under_the_key_of_other_bytes_is_told_and_never_overwritten(statcan: StatCanPublisher, room: Room) -> None:
     statcan.release("2025-06-11T08:30", "2")
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
-    key = f"raw/{table().id}/{candidate.key}/{PID}-eng.zip"
+    key = room.portal.raw_key(table().id, hashlib.sha256(table_zip("2")).hexdigest(), f"{PID}-eng.zip")
     room.portal.store.put(key, table_zip("1"))
-    with pytest.raises(PermanentFailure, match="the publisher changed the file while the release was archived"):
+    with pytest.raises(PermanentFailure, match="it has not the bytes that its key names"):
         room.archive(table(), candidate)
     assert room.portal.store.read(key) == table_zip("1")
     assert room.portal.records.read(Release, candidate.version_id) is None
@@ -322,15 +341,19 @@ def test_fetched_again_a_repaired_file_is_archived_beside_the_first(statcan: Sta
     assert room.archive(table(), candidate) == first
     second = room.archive(table(), candidate, again=True)
     eng, fra, about = second.files
-    assert eng.key == f"raw/{table().id}/{candidate.key}.2/{PID}-eng.zip"
+    assert eng.sha256 == hashlib.sha256(table_zip("2")).hexdigest()
+    assert provenance(room, f"{candidate.key}/{PID}-eng.zip") == first.files[0]
+    assert provenance(room, f"{candidate.key}/{PID}-eng.zip.{eng.sha256[:12]}") == eng
     assert (fra, about) == first.files[1:]
     assert second.content_sha256 != first.content_sha256
-    assert second.hint["fetched_again"] == f"{candidate.key}.2"
+    assert second.hint["fetched_again"] == f"{PID}-eng.zip"
     assert room.portal.store.read(first.files[0].key) == table_zip("ragged")
     assert room.archive(table(), candidate) == second
     assert fetch_raw(second, room.portal, room.workdir / "raw")[f"{PID}-eng.zip"].read_bytes() == table_zip("2")
     repaired(statcan, "3")
-    assert room.archive(table(), candidate, again=True).files[0].key.split("/")[2] == f"{candidate.key}.3"
+    assert room.archive(table(), candidate, again=True).files[0].sha256 == hashlib.sha256(table_zip("3")).hexdigest()
+    repaired(statcan, "ragged")
+    assert room.archive(table(), candidate, again=True).files[0] == first.files[0]
 
 
 def test_fetched_again_unchanged_nothing_is_stored(statcan: StatCanPublisher, room: Room) -> None:
@@ -351,6 +374,18 @@ def test_what_a_killed_run_fetched_again_is_not_mixed_with_a_later_state(statcan
         room.archive(table(), candidate, again=True)
     repaired(statcan, "2")
     release = room.archive(table(), candidate, again=True)
+    assert room.portal.store.read(release.files[0].key) == table_zip("2")
+
+
+def test_nor_is_it_mixed_when_nothing_was_recorded_before(statcan: StatCanPublisher, room: Room) -> None:
+    statcan.release("2025-06-11T08:30", "ragged")
+    candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
+    statcan.fault(kind="html", path=f"{ZIPS}{PID}-fra.zip", times=2)
+    for again in (False, True):
+        with pytest.raises(PermanentFailure):
+            room.archive(table(), candidate, again=again)
+        repaired(statcan, "2")
+    release = room.archive(table(), candidate)
     assert room.portal.store.read(release.files[0].key) == table_zip("2")
 
 

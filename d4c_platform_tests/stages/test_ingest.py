@@ -123,7 +123,7 @@ def test_what_was_finished_before_a_kill_is_not_fetched_again(seaweed, bucket, w
 
 def _journal(store, candidate) -> list[dict]:
     lines = []
-    for info in store.list(Portal.raw_key(candidate.dataset_id, candidate.key, "ingest/")):
+    for info in store.list(Portal.received_key(candidate.dataset_id, candidate.key, "ingest/")):
         lines += store.read(info.key).decode().splitlines()
     return [json.loads(line) for line in lines]
 
@@ -138,7 +138,7 @@ def test_a_multipart_upload_that_a_killed_run_left_is_ended(seaweed, bucket, web
         dataset = folder_dataset(there.url)
         candidate = candidate_of(dataset, web)
         name = f"{dataset.id}_{candidate.key}"
-        left = f"{bucket.prefix}/{Portal.raw_key(dataset.id, candidate.key, f'files/{name}/')}a.tif"
+        left = f"{bucket.prefix}/{Portal.received_key(dataset.id, candidate.key, f'files/{name}/')}a.tif"
         seaweed.client().create_multipart_upload(Bucket=BUCKET, Key=left)
         other = seaweed.client().create_multipart_upload(Bucket=BUCKET, Key=f"{bucket.prefix}/raw/other/file")
         assert len(_open_uploads(seaweed, bucket)) == 2
@@ -152,7 +152,7 @@ def test_what_a_killed_run_stored_but_did_not_note_gives_way_to_what_is_served_n
         dataset = folder_dataset(there.url)
         candidate = candidate_of(dataset, web)
         name = f"{dataset.id}_{candidate.key}"
-        store.put(Portal.raw_key(dataset.id, candidate.key, f"files/{name}/a.tif"), b"half of it")
+        store.put(Portal.received_key(dataset.id, candidate.key, f"files/{name}/a.tif"), b"half of it")
         (row,) = inventory_of(ingest(dataset, candidate, store, web), store)
         assert store.read(row["key"]) == b"".join(Generated(100).chunks("a.tif"))
 
