@@ -137,8 +137,8 @@ class Walk:
 
     def _window(self) -> Sequence[Row]:
         """The rows of the next window of object ids that has any."""
-        if not self.client.count(*self._after(self._last)):
-            return []
+        if self._layer.ordered and not self.client.count(*self._after(self._last)):
+            return []  # as nearly always after an empty page
         start = self._last if self._last is not None else self._first_window()
         stalls = 0
         while stalls < self.MOST_STALLS and start < BEYOND_ALL:

@@ -1,6 +1,7 @@
 import pytest
 
 from d4c_platform.catalog.item import item
+from d4c_platform.model.dataset import ArcgisSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Build, Changes, Copies, Item, Manifest
 from d4c_platform_tests.catalog.published import (
@@ -70,6 +71,13 @@ def test_a_release_without_any_period_has_its_moment(archive):
     times = described(archive, TABLE, VERSION)["properties"]
     assert times["datetime"] == "2025-06-11T12:30:00Z"
     assert "start_datetime" not in times
+
+
+def test_a_layers_page_is_linked_as_a_page(archive):
+    url = "https://gis.example.ca/rest/services/Provinces/FeatureServer/0"
+    layer = PROVINCES.model_copy(update={"source": ArcgisSource(kind="arcgis", layer=url)})
+    (via,) = (link for link in described(archive, layer, provinces_version(), **SPATIAL)["links"] if link["rel"] == "via")
+    assert (via["href"], via["type"]) == (url, "text/html")
 
 
 def test_a_period_that_is_no_date_is_refused_with_the_version(archive):

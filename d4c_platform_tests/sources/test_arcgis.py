@@ -260,6 +260,18 @@ def room(web: Web, portal: Portal, tmp_path: Path) -> Room:
     return Room(web, portal, tmp_path / "work")
 
 
+def test_a_declared_layer_is_shown_to_a_person() -> None:
+    from rich.console import Console
+
+    from d4c_platform.cli.dataset import _show, _source
+
+    declared = arcgis(where="n > 2")
+    assert _source(declared) == "Wards/FeatureServer/0"
+    with (console := Console(width=200)).capture() as shown:
+        _show(console, declared)
+    assert f"{LAYER} where n > 2" in shown.get()
+
+
 @pytest.mark.parametrize("has_date", [True, False])
 def test_a_layer_is_archived_with_its_rows_and_what_it_says_of_itself(gis: Gis, room: Room, has_date: bool) -> None:
     gis.holds(25, max_record_count=10, edited_at=FIRST, edit_date=has_date)
@@ -342,6 +354,17 @@ def test_a_layer_that_no_longer_tells_its_edit_date_is_another_state(gis: Gis, s
     gis.holds(3, edit_date=False)
     with pytest.raises(OtherState, match="no longer tells"):
         source.files(arcgis(), as_seen(first))
+
+
+def test_a_full_disk_is_told_as_one(gis: Gis, room: Room) -> None:
+    layer = gis.holds(3, edited_at=FIRST)
+    candidate = room.noticed()
+    queries = layer.queries
+    room.workdir.mkdir()
+    (room.workdir / "layer.geojson").symlink_to("/dev/full")
+    with pytest.raises(TransientFailure, match="could not be written to the local disk"):
+        room.archive(candidate)
+    assert layer.queries > queries
 
 
 def test_a_dataset_of_another_kind_is_refused(source: ArcgisLayer) -> None:
