@@ -90,18 +90,21 @@ class Walk:
         self._rows = min(self.PAGE_ROWS, layer.most_rows)
         self._width = self._fit = self._rows  # of a window, in object ids and in rows
         self._total: int | None = None
-        self._read = 0
+        self._read, self._ended = 0, False
         self._last: int | None = None
         self._marks: list[_Mark] = []
 
     def step(self) -> bool:
         """Read the next page and write it; False when there was none left. After a failure it may be called again."""
+        if self._ended:
+            return False
         if self._total is None:
             self._total = refuse_empty(self.client)
             self._write(HEADER)
         rows = self._next()
         if not rows:
             self._write(FOOTER)
+            self._ended = True
             return False
         for row in rows:
             self._write(b",\n" + row.line if self._read else b"\n" + row.line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -204,6 +205,27 @@ def test_a_look_rests_between_sweeps_and_goes_on_where_it_was(gis: Gis, web: Web
     assert layer.answers_with_rows == 6
     monkeypatch.undo()
     assert look(ArcgisLayer(web))[0].key == found[-1][0].key  # read at one go it is the same
+
+
+@pytest.mark.parametrize("query", range(9))
+def test_a_look_that_is_interrupted_anywhere_finds_the_same(gis: Gis, web: Web, query: int) -> None:
+    layer, looks = gis.holds(10, edit_date=False, max_record_count=5), Looks()
+    (undisturbed,) = look(ArcgisLayer(web))
+    source, queries = ArcgisLayer(web, SourceSettings(remember=False), looks), layer.queries
+
+    class Stumbling(Served):
+        def answered(self, asked):
+            if self.layer.queries - queries == query:
+                self.layer.queries += 1
+                return {"error": {"code": 500}}
+            return super().answered(asked)
+
+    gis.layers[ADDRESS] = Stumbling(layer)
+    of_rows = query in {3, 4, 5}  # those are asked for in smaller parts at once
+    with nullcontext() if of_rows else pytest.raises(TransientFailure, match="error 500"):
+        look(source)
+    (found,) = look(source, now=NOW + timedelta(minutes=5))
+    assert found.key == undisturbed.key
 
 
 def test_a_look_that_was_noticed_by_nobody_is_not_lost(gis: Gis, web: Web) -> None:

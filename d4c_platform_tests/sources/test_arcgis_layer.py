@@ -13,8 +13,10 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.responses import JSONResponse, RedirectResponse
 
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
+from d4c_platform.sandbox.serving import serve
 from d4c_platform.sources.arcgis_features import from_esri, from_geojson
 from d4c_platform.sources.arcgis_layer import Busy, LayerClient
 from d4c_platform.web import HttpTrouble, Web
@@ -98,6 +100,20 @@ def test_a_condition_that_the_server_does_not_understand_is_told_with_its_words(
     gis.holds(3)
     with pytest.raises(PermanentFailure, match="no such column: KND"):
         LayerClient(server[1], LAYER, "KND = 'a'").count()
+
+
+def test_an_answer_that_came_from_a_private_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def proxy(scope, receive, send) -> None:  # it stands for every host, the public ones too
+        if scope["type"] == "http":
+            inside = JSONResponse({"count": 5}) if "inside" in scope["path"] else RedirectResponse("http://10.0.0.7/inside")
+            await inside(scope, receive, send)
+
+    with serve(proxy) as served:
+        monkeypatch.setenv("http_proxy", served.url)
+        web = Web(attempts=1)
+        with pytest.raises(PermanentFailure, match="redirects into a private network"):
+            LayerClient(web, f"http://{ADDRESS}", "1=1").count()
+        web.close()
 
 
 # -- what it says of itself ---------------------------------------------------------------------------------------------
