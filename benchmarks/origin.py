@@ -61,7 +61,7 @@ class Origin(FaultSwitch):
             self._sent[name] += len(message.get("body", b""))
             await send(message)
 
-        counting.__self__ = getattr(send, "__self__", None)  # type: ignore[attr-defined] - a fault has to find the connection
+        vars(counting)["__self__"] = getattr(send, "__self__", None)  # by which a fault finds the connection
         await super().__call__(scope, receive, counting)
 
     def _next(self, method: str, path: str) -> Fault | None:

@@ -27,7 +27,6 @@ from d4c_platform.sources.receipt import looks_like_html
 from d4c_platform.web import HttpRefusal, HttpTrouble, Web, without_query
 
 WHERE = "file-list"
-CHUNK_BYTES = 1 << 20
 STALLS = 4  # times in a row that a connection may end without one byte more
 STALL_WAIT_S = 0.2  # doubled with each stall; a host that says how long to wait is obeyed by `Web`
 KEPT = "What was fetched before stays"
@@ -96,8 +95,9 @@ class Body:
 
     def _received(self, at: int) -> Iterator[bytes]:
         response, skip = self._response, at - self._start
-        # We ask for no encoding; a server that compresses all the same is undone, so that the file itself is kept.
-        for chunk in response.iter_bytes(CHUNK_BYTES) if self.encoded else response.iter_raw(CHUNK_BYTES):
+        # We ask for no encoding; a server that compresses all the same is undone, so that the file itself is kept. Chunks are
+        # taken as they come: gathered to a size, the last ones before a break would be lost, and fetched again.
+        for chunk in response.iter_bytes() if self.encoded else response.iter_raw():
             if skip >= len(chunk):
                 skip -= len(chunk)
                 continue
