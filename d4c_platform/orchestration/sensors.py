@@ -21,6 +21,9 @@ SWEEP_BUDGET_S = 25.0  # a tick is cut at 60 s: one source may still hang, the c
 RELEASE_INTERVAL_S = 300
 OUTSTANDING_INTERVAL_S = 60
 REISSUE_AFTER = timedelta(hours=6)  # a torrent that leaves out a copy is issued again this seldom
+MOST_AT_ONCE = (
+    20  # datasets with news whose runs the tick that noticed them requests; of more, the next tick of `outstanding` does
+)
 MOST_UNDER_WAY = 200  # runs that are requested and not finished: an hour of work for a queue, and few enough to look through
 ONE_AT_A_TIME = (Stretch.BUILD, Stretch.ZENODO)
 """Stretches in which the versions of one dataset go one after the other: a build is compared with the version before, and a
@@ -43,7 +46,9 @@ def releases_sensor(context: dg.SensorEvaluationContext, platform: dg.ResourcePa
         # lost by raising: all were looked at, so there is no cursor to keep.
         raise dg.Failure(description="no source could be looked at: " + " | ".join(found.failures[:3]))
     new = {c.version_id for c in found.candidates}
-    due, _ = _due(context, platform, outstanding(platform)) if new else ([], None)
+    theirs = {c.dataset_id for c in found.candidates}
+    few = 0 < len(theirs) <= MOST_AT_ONCE
+    due, _ = _due(context, platform, outstanding(platform, only=theirs)) if few else ([], None)
     return dg.SensorResult(
         run_requests=[_request(m) for m in due if m.version_id in new],
         dynamic_partitions_requests=_partitions(context.instance, add=new, remove=()),

@@ -43,14 +43,18 @@ def detect(
 
     A release is noticed *again* when the declaration now asks for a higher version of its vintage: every one that waits for
     publication, because its number may be why, and the newest one of all, published or not.
+
+    Args:
+        ledger: the dataset's releases, when they were read already. They may be a little old: an id and an entry are claimed,
+            whoever else was faster.
     """
-    seen = list(records.candidates(dataset.id))
+    seen = list(records.candidates(dataset.id) if ledger is None else ledger)
     since = max((c.released_at for c in seen), default=None)
     noticed = [n for told in source.detect(dataset, since, seen, now) if (n := _unknown(told, seen, records)) is not None]
     # Before the new releases: within a vintage the older release must get the lower number.
     found = [_renew(dataset, waiting, seen, records, now) for waiting in _waiting(dataset, seen, records)]
-    in_order = sorted(noticed, key=lambda n: (n.released_at, n.key))
-    found += [_enter(dataset, n, _vintage(dataset, n.vintage_time), records, now) for n in in_order]
+    for n in sorted(noticed, key=lambda n: (n.released_at, n.key)):
+        found.append(_enter(dataset, n, _vintage(dataset, n.vintage_time), [*seen, *found], records, now))
     newest = max([*seen, *found], key=lambda c: naming.order_key(c.version_id), default=None)
     if newest is not None and SemVer.parse(dataset.version) > _semver(newest.version_id):
         found.append(_renew(dataset, newest, [*seen, *found], records, now))
@@ -69,7 +73,7 @@ def enter_revision(
     key = f"{utc_key(revised.released_at)}.r{number}-{mark}"
     hint = {**hint, "signal": "files", "revision_of": revised.key}
     noticed = Noticed(key, revised.released_at, eastern_date(revised.released_at), hint)
-    return _enter(dataset, noticed, revised.vintage, records, now)
+    return _enter(dataset, noticed, revised.vintage, records.candidates(dataset.id), records, now)
 
 
 def replaced_by(candidate: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -96,12 +100,14 @@ def release_key(candidate: Candidate) -> str:
     return candidate.hint.get(AGAIN_KEY, candidate.key)
 
 
-def _enter(dataset: Dataset, noticed: Noticed, vintage: str, records: Records, now: datetime) -> Candidate:
+def _enter(
+    dataset: Dataset, noticed: Noticed, vintage: str, ledger: Iterable[Candidate], records: Records, now: datetime
+) -> Candidate:
     return records.notice(
         Candidate(
             dataset_id=dataset.id,
             key=noticed.key,
-            version_id=_claimed_id(dataset, vintage, noticed.key, records),
+            version_id=_claimed_id(dataset, vintage, noticed.key, ledger, records),
             vintage=vintage,
             released_at=noticed.released_at.astimezone(UTC),
             noticed_at=now.astimezone(UTC),
@@ -116,9 +122,9 @@ def _vintage(dataset: Dataset, released: date) -> str:
     return released.strftime(DATE_FORMAT[dataset.vintage.precision])
 
 
-def _claimed_id(dataset: Dataset, vintage: str, key: str, records: Records) -> str:
+def _claimed_id(dataset: Dataset, vintage: str, key: str, ledger: Iterable[Candidate], records: Records) -> str:
     """The version id that belongs to this release and to no other."""
-    taken = {c.version_id: c.key for c in records.candidates(dataset.id) if c.vintage == vintage}
+    taken = {c.version_id: c.key for c in ledger if c.vintage == vintage}
     taken |= _open_claims(dataset.id, vintage, taken, records)
     for version_id, owner in taken.items():
         if owner == key:
@@ -213,7 +219,7 @@ def _again_ids(candidate: Candidate) -> list[str]:
     return [version_id for version_id in candidate.hint.get(AGAIN_VERSION, "").split(",") if version_id]
 
 
-def _renew(dataset: Dataset, release: Candidate, ledger: Iterable[Candidate], records: Records, now: datetime) -> Candidate:
+def _renew(dataset: Dataset, release: Candidate, ledger: Sequence[Candidate], records: Records, now: datetime) -> Candidate:
     """Enter a release once more, under the version that is declared now."""
     replaced = [
         c.version_id
@@ -223,4 +229,4 @@ def _renew(dataset: Dataset, release: Candidate, ledger: Iterable[Candidate], re
     hint = {**release.hint, AGAIN_KEY: release_key(release), AGAIN_VERSION: ",".join(replaced)}
     key = f"{release_key(release)}.v{dataset.version}"
     noticed = Noticed(key, release.released_at, eastern_date(release.released_at), hint)
-    return _enter(dataset, noticed, release.vintage, records, now)
+    return _enter(dataset, noticed, release.vintage, ledger, records, now)

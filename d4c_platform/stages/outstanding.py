@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, StrEnum, auto
 from functools import lru_cache
@@ -98,17 +98,22 @@ class _Findings:
     withdrawn: set[str] = field(default_factory=set)
 
 
-def outstanding(platform: Platform, *, budget_s: float = READING_BUDGET_S) -> Outstanding:
-    """Everything that is missing: build, then mirrors, then the torrent over them."""
-    started = time.monotonic()
-    there = _documents(platform)
+def outstanding(platform: Platform, *, budget_s: float = READING_BUDGET_S, only: Collection[str] | None = None) -> Outstanding:
+    """Everything that is missing: build, then mirrors, then the torrent over them.
+
+    Args:
+        budget_s: for reading documents.
+        only: ids of the datasets to look at; all by default.
+    """
+    there = _documents(platform, only)
     ledger = platform.records.ledger()
     versions = _by_dataset(platform.datasets, there)
+    started = time.monotonic()
     found = _Findings()
     failures: list[str] = []
     unread = 0
     for dataset_id in ledger.datasets():
-        if dataset_id not in platform.datasets:
+        if dataset_id not in platform.datasets or (only is not None and dataset_id not in only):
             continue
         mine = {version_id: there[version_id] for version_id in versions.get(dataset_id, ())}
         try:
@@ -218,10 +223,11 @@ def _copies(place: str) -> str:
     return Copies.DOCUMENT.format(place=place)
 
 
-def _documents(platform: Platform) -> dict[str, dict[str, str]]:
-    """Version id to the names of its documents and their etags, from one listing."""
+def _documents(platform: Platform, only: Collection[str] | None) -> dict[str, dict[str, str]]:
+    """Version id to the names of its documents and their etags; of all versions from one listing."""
+    prefixes = [RECORDS] if only is None else [f"{RECORDS}{dataset_id}_" for dataset_id in only]
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for info in platform.portal.store.list(RECORDS):
+    for info in (info for prefix in prefixes for info in platform.portal.store.list(prefix)):
         version_id, _, name = info.key.removeprefix(RECORDS).partition("/")
         found[version_id][name] = info.etag
     return dict(found)
@@ -241,7 +247,8 @@ def _by_dataset(declared: Datasets, version_ids: Iterable[str]) -> dict[str, lis
 def _ids_of(version_id: str) -> tuple[str, ...]:
     """The ids of the datasets a version can belong to: with its date, and without. A folder that is no version has none."""
     try:
-        return tuple({naming.dataset_id_of(version_id, vintage_from_release=released) for released in (True, False)})
+        name = replace(naming.parse(version_id), version=None, ext=None)
+        return (name.stem,) if name.date is None else (name.stem, replace(name, date=None).stem)
     except naming.BadName:
         return ()
 

@@ -20,7 +20,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from d4c_platform.model.dataset import Dataset, StatCanTableSource
-from d4c_platform.model.errors import D4CError, PermanentFailure
+from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, Release, Withdrawal
 from d4c_platform.sources.detection import enter_revision
 from d4c_platform.sources.registry import open_source
@@ -34,6 +34,7 @@ from d4c_platform.storage.store import NO_CACHE, NoObject
 KEY = "rechecks.json"
 MOST_LOOKS = 3_000  # in one run: two requests each, ten a second, ten minutes
 BUDGET_S = 1_800.0
+MOST_LOST = 5  # looks in a row that the service could not answer: it is down, and the others wait for the next day
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ def recheck(platform: Platform, now: datetime, *, budget_s: float = BUDGET_S) ->
     due = _due(platform, ledger, watches, today)
     revisions: list[Candidate] = []
     failures: list[str] = []
-    looked_at = 0
+    looked_at = lost = 0
     for dataset in due:
-        if looked_at == MOST_LOOKS or time.monotonic() - started > budget_s:
+        if looked_at == MOST_LOOKS or lost == MOST_LOST or time.monotonic() - started > budget_s:
             break
         watch = watches[dataset.id]
         watch.tried = today
@@ -92,9 +93,10 @@ def recheck(platform: Platform, now: datetime, *, budget_s: float = BUDGET_S) ->
             revision = _look(platform, dataset, ledger.candidates(dataset.id), watch, now)
         except D4CError as error:
             failures.append(str(error.about(dataset=dataset.id)))
+            lost += isinstance(error, TransientFailure)
             continue
         watch.looked = today
-        looked_at += 1
+        looked_at, lost = looked_at + 1, 0
         if revision is not None:
             revisions.append(revision)
     _keep(platform, watches, etag)

@@ -1,21 +1,19 @@
 """Read the publishers' lists behind the families: what a scheduled job does once a day, so that no sensor tick has to.
 
-The list is stored whole, and only after every dataset it makes was checked like a declaration: what a sensor finds in it is
-right. An entry that makes no right dataset is left out, with the reason, and the others are not held up.
+The list is stored whole, and only after every dataset it makes was checked: what a sensor finds in it is right. An entry that makes no right dataset is left out, with the reason, and the others are not held up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
 
-from d4c_platform import datasets
-from d4c_platform.datasets.rules import rule_problems
-from d4c_platform.datasets.schema import schema_problems
+from pydantic import ValidationError
+
+from d4c_platform import datasets, naming
+from d4c_platform.model.dataset import Text
 from d4c_platform.model.family import Family
 from d4c_platform.model.listing import Listing
-from d4c_platform.naming import BadName
 from d4c_platform.sources.cube_list import read_listing
 from d4c_platform.sources.wds import StatCan
 from d4c_platform.stages.listings import listing_key, store_listing
@@ -91,8 +89,11 @@ def _checked(family: Family, listing: Listing, before: Listing | None) -> Listin
 def _trouble(made: datasets.Expansion, dataset_id: str) -> str:
     """What is wrong with a dataset of the family; empty when nothing is."""
     try:
+        # What its entry adds is checked; what it shares with the family was, once.
         dataset = made[dataset_id]
-        problems = chain(schema_problems(dataset.model_dump(mode="json")), rule_problems(dataset))
-        return str(next(problems, ""))
-    except BadName as error:
-        return str(error)
+        name = naming.parse(dataset_id)
+        Text.model_validate(dataset.title.model_dump())
+        Text.model_validate(dataset.description.model_dump())
+    except (naming.BadName, ValidationError, KeyError) as error:
+        return f"it makes no dataset: {error}"
+    return "" if str(name) == dataset_id else f"its id would be spelt {name}"
