@@ -88,6 +88,10 @@ KEYLESS = {
     "ca-ab_statcan-2021A000248_d4c-datapkg-foundation_open_database_of_addresses_2021",
     "ca-bc_statcan-2021A000259_d4c-datapkg-foundation_open_database_of_addresses_2021",
     "ca-ab_edmonton-2021A00054811061_d4c-datapkg-foundation_corporate_boundary",
+    "ca-bc_vancouver-2021A00055915022_d4c-datapkg-foundation_zoning_districts",
+    "ca-bc_vancouver-2021A00055915022_d4c-datapkg-foundation_property_addresses",
+    "ca-bc_vancouver-2021A00055915022_d4c-datapkg-foundation_building_footprints_2009",
+    "ca-on_grey-2021A00033542_d4c-datapkg-foundation_building_footprints",
 }
 
 
@@ -164,6 +168,9 @@ PLACES = {
         "Carmanah Point": (-124.75, 48.61),
     },
     "calgary": {"Spy Hill": (-114.25, 51.15), "Shepard": (-113.9, 50.94), "Spruce Meadows": (-114.1, 50.89)},
+    "vancouver": {"Point Grey": (-123.22, 49.25), "Prospect Point": (-123.14, 49.314), "Boundary Road": (-123.024, 49.2)},
+    "montreal_agglomeration": {"Senneville": (-73.97, 45.43), "Pointe-aux-Trembles": (-73.48, 45.69), "LaSalle": (-73.6, 45.4)},
+    "grey_county": {"Owen Sound": (-80.94, 44.57), "Cape Commodore": (-80.9, 44.8), "Dundalk": (-80.39, 44.17)},
     "edmonton": {"Big Lake": (-113.68, 53.59), "Horse Hill": (-113.3, 53.69), "Ellerslie": (-113.5, 53.4)},
 }  # fmt: skip
 
