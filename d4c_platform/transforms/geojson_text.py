@@ -23,6 +23,7 @@ _BLANK = " \t\r\n"
 _SHOWN = 60
 # How near the end of what was read a value breaks off that only goes on behind it: `-Infinit`, `\ud83d\ude0`.
 _NEAR = 16
+_EXPONENT = len("e+")  # what is left behind a number that was cut within its exponent
 _TELL = "Tell the publisher which line is wrong; fetch the release again when it is corrected"
 _REFETCH = "The file is probably cut short: fetch the release again"
 
@@ -153,8 +154,8 @@ class _Text:
                 raise self.wrong("the brackets are nested too deep", self.line) from error
             except _NoNumber as error:
                 raise self.wrong(f"{error} is not a JSON number", self.line) from error
-            # A number or a word that ends where the text was cut may go on; a bracket or a quote closes.
-            if end == len(self._held) and self._held[end - 1] not in '}]"' and self._more():
+            # A number that ends where the text was cut may go on (12 of 12e+3); a bracket or a quote closes.
+            if end >= len(self._held) - _EXPONENT and self._held[end - 1] not in '}]"' and self._more():
                 continue
             self.line += self._held.count("\n", self._at, end)
             self._at = end

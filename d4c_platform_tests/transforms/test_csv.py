@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import build
+from d4c_platform.transforms import build, csv_stage
 from d4c_platform.transforms.logical_hash import of_file
 from d4c_platform_tests.places import ROOT
 from d4c_platform_tests.transforms import releases as r
@@ -186,6 +186,11 @@ def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path, encoding, by
     said = refused(tmp_path, b"nom,n\nA,1\nB" + byte + b",2\n", encoding=encoding)
     assert f"line 3: byte {byte[0]:#04x} is not {encoding}" in said
     assert "`encoding`" in said
+
+
+def test_the_line_of_a_wrong_byte_is_known_however_the_file_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_stage, "CHUNK_BYTES", 3)
+    assert "line 5: byte 0xe9 is not utf-8" in refused(tmp_path, b"nom,n\nA,1\nB,2\nC,3\nD\xe9,4\n")
 
 
 def test_an_encoding_that_does_not_exist_is_refused(tmp_path):

@@ -264,7 +264,9 @@ def test_every_value_of_every_feature_is_found_again(tmp_path, properties):
 # -- layouts ------------------------------------------------------------------------------------------------------------
 
 DOCUMENT = collection(
-    *(feature(point(-120 - i / 7, 49 + i / 9), name=f'"{i}"\\ é {{[', n=i, f=i / 3) for i in range(40)), name="layer"
+    *(feature(point(-120 - i / 7, 49 + i / 9), name=f'"{i}"\\ é {{[', n=i, f=i / 3) for i in range(40)),
+    total=-12.5e17,
+    size=12,
 )
 LAYOUTS = {
     "one line": json.dumps(DOCUMENT),
