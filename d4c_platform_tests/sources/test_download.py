@@ -186,16 +186,17 @@ def test_a_server_that_never_continues_is_asked_a_few_times(site: Site, fetch) -
     assert len(site.ranges()) <= MOST_STARTS + 1
 
 
-def test_a_file_that_is_replaced_meanwhile_arrives_as_the_new_one(site: Site, web: Web, tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [OTHER, BODY[:1000]], ids=["as long", "shorter"])
+def test_a_file_that_is_replaced_meanwhile_arrives_as_the_new_one(site: Site, fetch, tmp_path: Path, body: bytes) -> None:
     site.breaks()
+    asked: list[object] = []
 
-    def replaced(headers) -> None:
-        if not (tmp_path / "seen").exists():
-            (tmp_path / "seen").touch()
-            site.put(OTHER)
+    def replaced(headers: object) -> None:
+        asked.append(headers)
+        if len(asked) == 1:
+            site.put(body)
 
-    got = download(web, SourceUrl("b", f"{site.url}/big.bin", accept=replaced), tmp_path / "big.bin")
-    assert_whole(got, tmp_path / "big.bin", OTHER)
+    assert_whole(fetch(accept=replaced), tmp_path / "big.bin", body)
 
 
 @pytest.mark.parametrize(
