@@ -197,8 +197,7 @@ class _Download:
         if self._first is None or not self._size or part is None or encoding(response.headers) not in AS_IT_IS:
             raise _NotTheRest
         start, last, total = (int(number) for number in part.groups())
-        length = number(response.headers.get("Content-Length"))
-        fits = start == self._size <= last < total == (self._total or total) and length in {None, last + 1 - start}
+        fits = start == self._size <= last < total == (self._total or total)
         if not fits or not _same_file(self._first.headers, response.headers):
             raise _NotTheRest
         if self._file.accept is not None:

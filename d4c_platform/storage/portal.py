@@ -4,6 +4,9 @@ An artifact waits under `staging/` until its checks have passed. Publishing chec
 under its immutable key on the server's side, then records the copies, then clears the staging: killed anywhere and repeated,
 it ends the same. A file that is there already must have exactly these bytes. What was published is never overwritten.
 
+A source file lies once under a key that names its bytes, beside a folder for each release that says how it was received
+(sources.raw writes both).
+
 `staging/` must not be readable by the public; everything else may be.
 
 Not here: which version is the latest (latest), or whether a version may be published (stages).

@@ -244,6 +244,12 @@ def test_bytes_that_are_not_those_declared_are_refused(tmp_path: Path, part: Par
     assert why in refusal(zip_of(part), tmp_path)
 
 
+def test_bytes_behind_a_member_are_found_where_the_pieces_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = packed(Part().body)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", len(data))
+    assert "bytes follow its end" in refusal(zip_of(Part(data=data + b"behind")), tmp_path)
+
+
 def test_no_more_is_unpacked_than_was_declared(tmp_path: Path) -> None:
     path = tmp_path / "it.zip"
     path.write_bytes(zip_of(Part(body=bytes(9 << 20), local={"unpacked": 10}, entry={"unpacked": 10})))
@@ -320,6 +326,10 @@ def test_an_encrypted_member_is_refused(tmp_path: Path, flags: int) -> None:
 @pytest.mark.parametrize(("method", "called"), [(9, "9 (Deflate64)"), (14, "14 (LZMA)"), (77, "77 cannot")])
 def test_an_unknown_compression_method_is_named(tmp_path: Path, method: int, called: str) -> None:
     assert f"compression method {called}" in refusal(zip_of(Part(method=method)), tmp_path)
+
+
+def test_a_patch_of_another_file_is_no_file(tmp_path: Path) -> None:
+    assert "cannot be read here" in refusal(zip_of(Part(flags=0x20)), tmp_path)
 
 
 def test_a_bomb_by_ratio_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
