@@ -243,6 +243,7 @@ def test_of_several_quotas_the_one_that_is_used_up_counts(web: Web, server: Serv
         ("soon", None, None),
         ("Wed, 99 Nov 2026 99:99:99 GMT", None, None),
     ],
+    ids=["seconds", "ahead", "past", "words", "no date"],
 )
 def test_the_time_that_a_host_names_is_understood(said: str, least: float | None, most: float | None, server: Server) -> None:
     server.fault(path="/document", kind="status", status=503, times=-1, headers={"Retry-After": said})

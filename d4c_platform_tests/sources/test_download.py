@@ -269,7 +269,7 @@ HOUR_AGO = formatdate(time.time() - 3600, usegmt=True)
         ({"ETag": "", "Last-Modified": ""}, None),
         ({"ETag": "unquoted", "Last-Modified": "yesterday"}, None),
     ],
-    ids=str,
+    ids=["strong", "weak and old", "old", "fresh", "weak", "nothing", "unreadable"],
 )
 def test_only_what_proves_the_same_bytes_is_a_condition(
     site: Site, fetch, tmp_path: Path, headers: dict[str, str], condition: str | None

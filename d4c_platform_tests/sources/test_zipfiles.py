@@ -112,6 +112,7 @@ def test_a_refusal_tells_where_it_stands_and_what_is_kept(tmp_path: Path) -> Non
         (b"1,2,3\n", None),
         (b"", None),
     ],
+    ids=["gzip", "7z", "rar", "tar", "part", "sqlite", "text", "nothing"],
 )
 def test_what_is_called_a_zip_is_told_for_what_it_is(start: bytes, kind: str | None) -> None:
     assert other_kind(start) == kind
