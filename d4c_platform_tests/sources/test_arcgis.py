@@ -383,7 +383,7 @@ def test_a_full_disk_is_told_as_one(gis: Gis, room: Room) -> None:
     candidate = room.noticed()
     queries = layer.queries
     room.workdir.mkdir()
-    (room.workdir / "layer.geojson").symlink_to("/dev/full")
+    (room.workdir / "0.received").symlink_to("/dev/full")
     with pytest.raises(TransientFailure, match="could not be written to the local disk"):
         room.archive(candidate)
     assert layer.queries > queries
