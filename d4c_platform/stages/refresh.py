@@ -1,6 +1,7 @@
 """Read the publishers' lists behind the families: what a scheduled job does once a day, so that no sensor tick has to.
 
-The list is stored whole, and only after every dataset it makes was checked: what a sensor finds in it is right. An entry that makes no right dataset is left out, with the reason, and the others are not held up.
+The list is stored whole, and only after every dataset it makes was checked: what a sensor finds in it is right. An entry that
+makes no right dataset is left out, with the reason, and the others are not held up.
 """
 
 from __future__ import annotations
