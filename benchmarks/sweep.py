@@ -201,7 +201,9 @@ class Bench:
             versions = [c.version_id for d in ledger.datasets() for c in ledger.candidates(d)]
         for version_id in versions:
             folder = self.folder / "portal" / "records" / version_id
-            folder.mkdir(parents=True, exist_ok=True)
+            if folder.exists():
+                continue
+            folder.mkdir(parents=True)
             for name in DOCUMENTS:
                 (folder / name).write_text(_document(version_id, name))
         return len(versions)
