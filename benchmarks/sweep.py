@@ -51,7 +51,6 @@ from d4c_platform.sandbox.tables import Tables
 from d4c_platform.settings import Settings
 from d4c_platform.stages import outstanding as pass_over
 from d4c_platform.stages.notice import FIRST_LOOKS, notice
-from d4c_platform.stages.outstanding import outstanding
 from d4c_platform.stages.platform import Platform
 from d4c_platform.stages.refresh import refresh_families
 from d4c_platform.storage import ledger as ledgers
@@ -202,7 +201,9 @@ class Bench:
             versions = [c.version_id for d in ledger.datasets() for c in ledger.candidates(d)]
         for version_id in versions:
             folder = self.folder / "portal" / "records" / version_id
-            folder.mkdir(parents=True, exist_ok=True)
+            if folder.exists():
+                continue
+            folder.mkdir(parents=True)
             for name in DOCUMENTS:
                 (folder / name).write_text(_document(version_id, name))
         return len(versions)
@@ -314,7 +315,7 @@ def main() -> None:
     for measured in (*ours.values(), *others.values()):
         if isinstance(measured, dict):
             measured["at_25_per_s"] = round(measured["requests"] / LIMIT_PER_S, 2)
-    ticks = [m["seconds"] for name, m in ours.items() if isinstance(m, dict) and name != "reading_the_list_first"]
+    ticks = [m["seconds"] for name, m in ours.items() if isinstance(m, dict) and not name.startswith("reading_the_list")]
     ours["slowest_tick_s"] = max(ticks)
     ours["within_a_tick"] = max(ticks) < TICK_S
     quiet = ours["quiet_sensor_tick"]
@@ -381,10 +382,8 @@ def run(bench: Bench, *, quick: bool) -> dict[str, Any]:
         ours["outstanding_tick"] = bench.measure(
             "Dagster sensor `outstanding`, warm", lambda: bench.sensor("outstanding", instance)
         )
-    with Platform(bench.settings) as platform:
-        assert not outstanding(platform).failures
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours["memory_mb"] = {"before": before // 1024, "peak": after // 1024, "requests": 0}
+    ours["memory_mb_before"], ours["memory_mb_peak"] = before // 1024, after // 1024
     print(f"memory: {before // 1024} MB before, {after // 1024} MB at most")
     return ours
 

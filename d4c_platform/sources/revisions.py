@@ -18,6 +18,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import httpx
+
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import RawFile
 from d4c_platform.sources import zipfiles
@@ -65,7 +67,7 @@ def look(web: Web, files: Iterable[RawFile], seals: Mapping[str, Seal]) -> Looke
         if not file.name.endswith(".zip"):
             continue  # a table's metadata tells its release time, and is no content
         now = _validators(web, file.url)
-        archived = Validators.of(file.headers, file.bytes)
+        archived = Validators.of(httpx.Headers(file.headers), file.bytes)  # recorded in lower case
         sealed = Validators.from_hint(seals[file.name]) if file.name in seals else None
         if now.say_something and (now.same(archived) or (sealed is not None and now.same(sealed))):
             fresh |= {file.name: seals[file.name]} if file.name in seals else {}

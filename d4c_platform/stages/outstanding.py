@@ -86,12 +86,13 @@ class _Seeds(Enum):
     LEFT_OUT = auto()
 
 
-_TORRENTS: dict[tuple[str, tuple[str, ...]], _Seeds] = {}
-"""What was found of a version's torrent, by the etags of the documents that were compared."""
+_TORRENTS: dict[tuple[str, str, tuple[str, ...]], _Seeds] = {}
+"""What was found of a version's torrent, by where its store is and the etags of the documents that were compared."""
 
 
 @dataclass(slots=True)
 class _Findings:
+    where: str
     missing: list[Missing] = field(default_factory=list)
     reissue: list[Missing] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
@@ -109,7 +110,7 @@ def outstanding(platform: Platform, *, budget_s: float = READING_BUDGET_S, only:
     ledger = platform.records.ledger()
     versions = _by_dataset(platform.datasets, there)
     started = time.monotonic()
-    found = _Findings()
+    found = _Findings(platform.portal.store.url(RECORDS.rstrip("/")))
     failures: list[str] = []
     unread = 0
     for dataset_id in ledger.datasets():
@@ -187,7 +188,7 @@ def _look_at_torrent(
         return
     # The comparison says the same until one of the documents is replaced.
     tags = (documents[Torrents.DOCUMENT], *(documents[_copies(place)] for place in places))
-    known = (platform.portal.store.url(version_id), tags)
+    known = (found.where, version_id, tags)
     if known not in _TORRENTS:
         if not may_read:
             return

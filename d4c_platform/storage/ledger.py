@@ -19,7 +19,8 @@ RELEASES = "releases/"
 REMEMBERED = 200_000  # entries, about 200 MB; then the memory starts over
 TIME_CHARS = 16  # of a key that begins with its release's time, 20250611T123000Z: such keys sort by it
 
-_MEMORY: dict[tuple[str, str], Candidate] = {}
+_MEMORY: dict[tuple[str, str, str], Candidate] = {}
+"""An entry by where its store is, its key and its etag."""
 
 
 class Ledger:
@@ -30,7 +31,7 @@ class Ledger:
     """
 
     def __init__(self, store: ObjectStore, read: Callable[[ObjectInfo], Candidate], prefix: str = RELEASES) -> None:
-        self._store, self._read = store, read
+        self._where, self._read = store.url(RELEASES.rstrip("/")), read
         self._entries: dict[str, list[ObjectInfo]] = defaultdict(list)
         for info in store.list(prefix):
             self._entries[info.key.removeprefix(RELEASES).partition("/")[0]].append(info)
@@ -55,10 +56,10 @@ class Ledger:
 
     def is_read(self, dataset_id: str) -> bool:
         """Whether the dataset's entries are in memory, so that asking for them costs nothing."""
-        return all((self._store.url(info.key), info.etag) in _MEMORY for info in self._entries.get(dataset_id, ()))
+        return all((self._where, info.key, info.etag) in _MEMORY for info in self._entries.get(dataset_id, ()))
 
     def _candidate(self, info: ObjectInfo) -> Candidate:
-        known = (self._store.url(info.key), info.etag)
+        known = (self._where, info.key, info.etag)
         if known not in _MEMORY:
             if len(_MEMORY) >= REMEMBERED:
                 _MEMORY.clear()

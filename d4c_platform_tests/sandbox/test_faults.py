@@ -143,3 +143,20 @@ def test_the_log_shows_what_was_asked_but_no_secret(site):
     assert entry["headers"]["authorization"] == "Bearer …"
     site.delete("/_sandbox/requests")
     assert site.get("/_sandbox/requests").json() == []
+
+
+def test_a_fault_by_chance_strikes_some_requests_and_the_same_ones_again_from_the_same_seed():
+    async def ok(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    def struck(seed: int) -> list[int]:
+        with (
+            serve(with_faults(Starlette(routes=[Route("/", ok)]), seed)) as served,
+            httpx.Client(base_url=served.url) as client,
+        ):
+            set_fault(client, kind="status", times=-1, chance=0.3)
+            return [client.get("/").status_code for _ in range(60)]
+
+    first = struck(1)
+    assert first == struck(1) != struck(2)
+    assert 5 < first.count(503) < 35
