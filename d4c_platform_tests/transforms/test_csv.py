@@ -27,7 +27,9 @@ from d4c_platform_tests.transforms import releases as r
 parquet.COMPRESSION_LEVEL = 1  # the time it saves is not what is measured
 file = pathlib.Path(sys.argv[1])
 built = build(r.csv_dataset(members="*.csv"), r.TABLE_VERSION, r.by_name(file), pathlib.Path(sys.argv[2]))
-print(json.dumps({"rows": built.rows, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+# Not ru_maxrss: it survives fork and exec, and would tell the peak of the process that started this one.
+peak_kib = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"rows": built.rows, "rss": peak_kib * 1024}))
 """
 
 

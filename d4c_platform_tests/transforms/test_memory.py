@@ -36,7 +36,9 @@ if kind == "layer":
     len(preview(dataset, artifact, built.path))
     checks.check(dataset, artifact, built.path, None)
     changes.compare(dataset, version, built.path, version, built.path)
-print(json.dumps({"rows": built.rows, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+# Not ru_maxrss: it survives fork and exec, and would tell the peak of the process that started this one.
+peak_kib = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"rows": built.rows, "rss": peak_kib * 1024}))
 """
 
 
