@@ -250,6 +250,6 @@ def test_every_check_of_the_artifact_is_listed_and_passed(ui, page):
 
 def test_the_sensors_and_the_daily_schedules_are_on_by_themselves(ui, page):
     page.goto("/automation")
-    for sensor in ("releases", "outstanding", "refresh_families", "recheck_tables"):
+    for sensor in ("releases", "outstanding"):
         expect(shown(page, sensor)).to_be_visible()
     expect(page.get_by_role("checkbox", checked=True)).to_have_count(4)
