@@ -51,11 +51,12 @@ HOLIDAYS = {  # federal, on which nothing is released
 START = date(2025, 9, 2)  # the quarter has the change from summer to winter time in it
 RECHECK_DAYS = 3
 QUIET_DAYS = 8  # at the end nothing happens any more: what is still to be found is found
-SWEEPS = (time(6, 45), time(8, 32), time(9, 20), time(13, 5), time(19, 30))
+SWEEPS = (time(6, 45), time(8, 32), time(9, 20), time(10, 40), time(13, 5), time(19, 30))
 LISTS = (time(8, 45), time(12, 45))
 RECHECK = time(10, 15)
 FAILING = 0.05
-LOOKS = 4  # that all fail of a release: one in ten thousand
+LOOKS = 5  # sweeps that all fail to notice and archive a release: one in fifty thousand
+TURNS = RECHECK_DAYS + 4  # days of which one is its turn, with as many to try again
 OUTAGE_DAYS = 3
 
 
@@ -303,14 +304,14 @@ def _no_lost(product_id: str, truths: list[Truth], seen: list[Seen], quarter: Qu
 
 def _had_a_chance(state: Truth, until: datetime, quarter: Quarter) -> bool:
     """Whether so many looks worked while it was served that missing it is a fault, and not one request in twenty."""
-    first = max(state.since, at(START, time(0, 0)))
+    first = max(state.since, at(START + timedelta(days=1), time(0, 0)))  # on its first day an installation has no list yet
     days = [first.date() + timedelta(days=n) for n in range((until.date() - first.date()).days + 1)]
     working = [d for d in days if d not in quarter.publisher.outages]
     if state.announced:
         sweeps = [at(d, when) for d in working for when in SWEEPS if when > time(8, 30)]
         return sum(first < sweep < until for sweep in sweeps) >= LOOKS
     # A turn comes on every RECHECK_DAYS-th day, or on the first after an outage; a look that fails comes again the next day.
-    return sum(first < at(d, RECHECK) < until for d in working) >= RECHECK_DAYS + LOOKS
+    return sum(first < at(d, RECHECK) < until for d in working) >= TURNS
 
 
 def _ledger_is_clean(quarter: Quarter, counts: Counter[str]) -> None:

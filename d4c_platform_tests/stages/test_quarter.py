@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,8 +33,7 @@ def live(folder: Path, *, seed: int, weeks: int, tables: int) -> None:
 
 
 def test_three_weeks_bring_every_release_once(tmp_path: Path) -> None:
-    seed = int(os.environ.get("D4C_SEED", random.randrange(10_000)))
-    live(tmp_path, seed=seed, weeks=3, tables=14)
+    live(tmp_path, seed=int(os.environ.get("D4C_SEED", "1")), weeks=3, tables=14)
 
 
 @pytest.mark.campaign
