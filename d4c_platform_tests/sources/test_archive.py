@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -263,10 +264,11 @@ def test_a_release_replaced_during_its_archive_leaves_no_false_file(
     statcan.release("2025-06-11T08:30", "1")
     statcan.release("2025-06-12T08:30", "2")
     candidate = room.noticed(table(), statcan.at("2025-06-11T09:00"))
-    receive = archives.receive
+    receive, turn = archives.receive, threading.Lock()
 
     def next_day_comes(*args):
-        statcan.at("2025-06-12T09:00")
+        with turn:  # the files come at once, and there is one clock
+            statcan.at("2025-06-12T09:00")
         return receive(*args)
 
     monkeypatch.setattr(archives, "receive", next_day_comes)

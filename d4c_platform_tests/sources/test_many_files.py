@@ -243,6 +243,62 @@ def test_jobs_behind_a_failure_are_stopped_and_those_before_it_are_not() -> None
     assert ended == ["2 stopped", "0 done"]
 
 
+def test_a_later_failure_does_not_hide_an_earlier_one() -> None:
+    begun, fails = threading.Barrier(4), {1: threading.Event(), 3: threading.Event()}
+    asked, stopped = threading.Event(), []
+
+    def job(place: int) -> Callable[[Callable[[], bool]], int]:
+        def run(stop: Callable[[], bool]) -> int:
+            begun.wait(10)
+            if place == 3:
+                fails[1].wait(10)
+            if place in fails:
+                threading.Event().wait(0.05)  # the one that failed before has been noted
+                fails[place].set()
+                raise TransientFailure(f"number {place}")
+            if place == 2:
+                fails[3].wait(10)
+                threading.Event().wait(0.05)
+                stopped.append(stop())
+                asked.set()
+            return place
+
+        return run
+
+    with in_order([job(n) for n in range(4)], 4) as results:
+        assert next(results) == 0
+        asked.wait(10)
+        with pytest.raises(TransientFailure, match="number 1"):
+            next(results)
+    assert stopped == [True]
+
+
+def test_no_job_is_begun_further_ahead_than_a_few() -> None:
+    begun: list[int] = []
+    with in_order([lambda stop, n=n: begun.append(n) for n in range(20)], 3) as results:
+        for taken, _ in enumerate(results):
+            threading.Event().wait(0.005)  # long enough for every job that has begun
+            assert len(begun) <= taken + 3
+
+
+def test_jobs_are_stopped_when_nobody_wants_their_results() -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def run(stop: Callable[[], bool]) -> int:
+        begun.set()
+        for _ in range(5000):
+            if stop():
+                stopped.set()
+                break
+            threading.Event().wait(0.001)
+        return 1
+
+    with in_order([lambda stop: 0, run], 2) as results:
+        next(results)
+        begun.wait(10)
+    assert stopped.is_set()
+
+
 def test_an_interrupt_ends_what_is_at_work(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(dataset: Dataset, candidate: Candidate) -> None:
         raise KeyboardInterrupt
@@ -270,6 +326,20 @@ def test_a_file_that_an_earlier_release_has_is_fetched_and_not_stored_again(room
     assert len([key for key in new if "/sha256/" in key]) == 1
     assert len([key for key in new if key.endswith(PROVENANCE)]) == len(NAMES)
     assert all(room.portal.store.head(key).etag == etag for key, etag in before.items())
+
+
+def test_bytes_that_are_there_are_not_sent_to_the_store_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.archive("20250611T120000Z")
+    sent: list[str] = []
+    put = room.portal.store.put
+
+    def noted(key: str, body: bytes | Path, **more: Any) -> Any:
+        sent.append(key)
+        return put(key, body, **more)
+
+    monkeypatch.setattr(room.portal.store, "put", noted)
+    room.archive("20250711T120000Z")
+    assert not [key for key in sent if "/sha256/" in key]
 
 
 def test_a_release_is_read_from_what_others_stored(room: Room, tmp_path: Path) -> None:
