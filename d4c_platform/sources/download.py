@@ -135,7 +135,7 @@ class _Download:
                 self._forget()
                 self._web.pause(self._misfits)
             else:  # a part of what is missing; the next one is asked for
-                self._bear(self._trouble("the server sends it in parts that are too small"))
+                self._bear(self._trouble(f"{self._size:,} of {self._total or 0:,} bytes arrived, in parts that are too small"))
 
     def _bear(self, trouble: HttpTrouble) -> None:
         """Wait before the next attempt, or raise the trouble when there is no sense in one."""
@@ -223,8 +223,6 @@ class _Download:
                 if came < CRAWL_BYTES:
                     raise self._trouble(f"only {came:,} bytes came in {CRAWL_S:,.0f} seconds")
                 window, came = time.monotonic(), 0
-        if until is not None and self._size != until:
-            raise self._trouble(f"{self._size:,} of {until:,} bytes arrived")
 
     def _too_much(self, until: int | None) -> Exception:
         if until is not None:
