@@ -41,10 +41,9 @@ from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailu
 from d4c_platform.model.records import Candidate
 from d4c_platform.sources.detection import release_key
 from d4c_platform.sources.file_list import FileList, declared, read, refuse_private
-from d4c_platform.sources.hops import refuse_astray
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed
 from d4c_platform.sources.raw import ReleaseFolder
-from d4c_platform.sources.receipt import KEPT
+from d4c_platform.sources.receipt import receive
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.source import Answer, Offer, OtherState, SourceUrl
 from d4c_platform.stages.ingest_file import Destination, ingest_file
@@ -77,7 +76,7 @@ def offer_of(
         return
     folder = release_key(candidate)
     if again:
-        folder = _free_folder(dataset.id, folder, platform.portal)
+        folder = free_folder(dataset.id, folder, platform.portal)
     trackers = platform.settings.trackers
     with Ingest(dataset, candidate, platform.web, platform.portal, folder, workdir, trackers=trackers) as ingest:
         yield ingest
@@ -176,18 +175,26 @@ class Ingest:
             yield file
 
     def _lines(self) -> Iterator[bytes]:
-        """The list as it is archived, or as the publisher has it now when it is fetched again."""
+        with self._list.open("rb") as stream:
+            yield from lines_of(iter(partial(stream.read, READ_CHUNK), b""))
+
+    @cached_property
+    def _list(self) -> Path:
+        """The list on local disk: as it is archived, or as the publisher has it now when it is fetched again.
+
+        It is read twice, once to see that it is the noticed one and once for its files: both have to be of the same bytes.
+        """
+        path = self._workdir / "list.reading"
         (offered,) = self._listing.files(self._dataset, self._candidate)
         release = release_key(self._candidate)
         again = self._folder != release
         archived = ReleaseFolder(self._portal, self._dataset.id, release, again=again).received(offered)
         if archived is None:
-            with self._web.stream(offered.url, where=WHERE) as response:
-                refuse_astray(self._web, offered.url, response, where=WHERE, kept=KEPT)
-                yield from lines_of(response.iter_bytes(READ_CHUNK))
-            return
-        with self._portal.store.open(archived.key) as stream:
-            yield from lines_of(iter(partial(stream.read, READ_CHUNK), b""))
+            receive(self._web, offered, path)
+        else:
+            with self._portal.store.open(archived.key) as stream, path.open("wb") as out:
+                shutil.copyfileobj(stream, out, READ_CHUNK)
+        return path
 
     def _write_sums(self, out: BinaryIO) -> Answer:
         """Fetch all files that are not there yet; then what they are, as `sha256sum --check` reads it."""
@@ -293,7 +300,7 @@ class Ingest:
         )
 
 
-def _free_folder(dataset_id: str, release: str, portal: Portal) -> str:
+def free_folder(dataset_id: str, release: str, portal: Portal) -> str:
     """A folder that nothing was ever stored in: what lies in the first one may be another state of the files."""
     folder, number = release, 1
     while next(iter(portal.store.list(portal.received_key(dataset_id, folder, ""))), None) is not None:

@@ -29,7 +29,7 @@ from d4c_platform.sandbox.generated import Generated, generated_app, list_of
 from d4c_platform.sandbox.serving import serve
 from d4c_platform.sources.archive import archive
 from d4c_platform.sources.file_list import FileList
-from d4c_platform.stages.ingest import Ingest
+from d4c_platform.stages.ingest import Ingest, free_folder
 from d4c_platform.storage.file_digests import FileDigests, FileHasher
 from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.store import ObjectStore
@@ -141,11 +141,12 @@ def job_of(dataset: Dataset, candidate: Candidate, stores: Stores) -> Job:
     return Job(dataset.model_dump(mode="json"), candidate.model_dump(mode="json"), dataclasses.asdict(stores))
 
 
-def ingest(dataset: Dataset, candidate: Candidate, store: ObjectStore, web: Web) -> Release:
+def ingest(dataset: Dataset, candidate: Candidate, store: ObjectStore, web: Web, *, again: bool = False) -> Release:
     """Archive the release into a store, as the stage does."""
     portal = Portal(store)
-    with tempfile.TemporaryDirectory() as work, Ingest(dataset, candidate, web, portal, candidate.key, Path(work)) as offer:
-        return archive(candidate, dataset, offer, web, portal, Path(work))
+    folder = free_folder(dataset.id, candidate.key, portal) if again else candidate.key
+    with tempfile.TemporaryDirectory() as work, Ingest(dataset, candidate, web, portal, folder, Path(work)) as offer:
+        return archive(candidate, dataset, offer, web, portal, Path(work), again=again)
 
 
 def digests_of(path: str, file: Generated, piece_length: int) -> FileDigests:

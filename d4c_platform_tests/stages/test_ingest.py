@@ -221,6 +221,23 @@ def test_the_archived_list_must_be_the_noticed_one(local, web, monkeypatch):
         assert not any("/files/" in r["path"] for r in there.asked())
 
 
+def test_fetched_again_a_folder_lies_beside_the_first_one_and_its_list_is_of_one_reading(local, web):
+    with publisher(FEW) as there:
+        dataset = folder_dataset(there.url)
+        candidate = candidate_of(dataset, web)
+        first = ingest(dataset, candidate, local, web)
+        rows = inventory_of(first, local)
+        there.forget()
+        again = ingest(dataset, candidate, local, web, again=True)
+        lists = [r for r in there.log() if r["method"] == "GET" and r["path"] == "/tiles.txt"]
+        assert len(lists) <= 4  # received, asked after before and after, and read once for what is in it
+        assert len(there.asked()) == len(FEW)
+    assert again.content_sha256 == first.content_sha256
+    keys = {row["key"] for row in inventory_of(again, local)}
+    assert keys.isdisjoint(row["key"] for row in rows)
+    assert all(local.head(key) for key in (*keys, *(row["key"] for row in rows)))
+
+
 def test_a_503_with_retry_after_is_waited_for(local, web):
     with publisher(FEW) as there:
         dataset = folder_dataset(there.url)

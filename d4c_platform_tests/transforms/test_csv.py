@@ -21,7 +21,7 @@ from d4c_platform_tests.transforms import releases as r
 
 TABLE_BOUND = 1000 << 20  # measured: 650
 PROGRAM = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 from d4c_platform.transforms import build, parquet
 from d4c_platform_tests.transforms import releases as r
 parquet.COMPRESSION_LEVEL = 1  # the time it saves is not what is measured

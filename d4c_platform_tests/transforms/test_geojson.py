@@ -23,7 +23,7 @@ from d4c_platform_tests.transforms.test_shapefile import validators_accept
 
 LAYER_BOUND = 500 << 20  # measured: 360; 700 when all features are held
 PROGRAM = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 from d4c_platform.transforms import build, parquet
 from d4c_platform_tests.transforms import releases as r
 parquet.COMPRESSION_LEVEL = 1  # the time it saves is not what is measured

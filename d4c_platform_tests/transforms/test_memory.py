@@ -22,7 +22,7 @@ MIB = 1 << 20
 LAYER_BOUND = 1000 * MIB  # measured: 720; 1,670 when rows alone bounded a batch
 TABLE_BOUND = 1000 * MIB  # measured: 690, of which DuckDB may take the most
 PROGRAM = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, build, changes, checks, parquet
 from d4c_platform.transforms.preview import preview
