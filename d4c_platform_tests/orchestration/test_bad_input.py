@@ -135,7 +135,19 @@ def test_a_missing_prj(tmp_path):
         assert there.published(TABLE), "the other dataset is not held up"
 
 
-def test_a_broken_column_promise_stops_before_anything_is_public(there):
+def test_a_failed_blocking_check_stops_before_anything_is_public(there):
+    """The table is sound, and a row short of what the publisher says of it."""
+    before = public(there)
+    for language in ("eng", "fra"):
+        rewrite(second_release(there, language), "98100001.csv", lambda body: body.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
+    there.sandbox.advance()
+    told = fails(there, job="build_and_publish", version=SECOND)
+    assert f"{SECOND}: the check publisher_rows failed" in told
+    assert "previous latest stays" in told
+    assert public(there) == before
+
+
+def test_a_dimension_that_the_metadata_does_not_know_stops_before_anything_is_public(there):
     before = public(there)
     rewrite(second_release(there), "98100001.csv", lambda body: body.replace(b'"DECIMALS"', b'"DECIMALES"', 1))
     there.sandbox.advance()
