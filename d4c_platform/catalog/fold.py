@@ -27,7 +27,7 @@ from d4c_platform.catalog.vocabulary import (
     within_catalog,
 )
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.model.records import Copies, Copy, CopyState, Doi, Item, Torrents
+from d4c_platform.model.records import SOURCE_FOLDER, Copies, Copy, CopyState, Doi, Item, Torrents
 from d4c_platform.naming import order_key
 
 
@@ -170,7 +170,10 @@ def _scheme(place: str, url: str) -> dict[str, str]:
 
 
 def _join_torrents(torrents: Torrents, properties: dict[str, Any], assets: dict[str, Any]) -> None:
-    """A version is known by its data: their torrent is the `torrent` asset and stands at the top, others at their asset."""
+    """A version is known by its data: their torrent is the `torrent` asset and stands at the top, others at their asset.
+
+    The files of a folder are in no asset, so their torrent is one.
+    """
     for torrent in torrents.torrents:
         swarm = {"d4c:info_hash": torrent.info_hash, "d4c:magnet": torrent.magnet}
         if torrent.role == "data":
@@ -180,6 +183,14 @@ def _join_torrents(torrents: Torrents, properties: dict[str, Any], assets: dict[
                 "type": "application/x-bittorrent",
                 "title": "Torrent of the data",
                 "roles": ["torrent"],
+                "file:checksum": multihash(torrent.sha256),
+            }
+        elif torrent.role == SOURCE_FOLDER:
+            assets[SOURCE_FOLDER] = swarm | {
+                "href": torrent.url,
+                "type": "application/x-bittorrent",
+                "title": "Torrent of the publisher's files",
+                "roles": ["source", "torrent"],
                 "file:checksum": multihash(torrent.sha256),
             }
         elif torrent.role in assets:

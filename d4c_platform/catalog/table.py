@@ -19,6 +19,7 @@ from d4c_platform.catalog.item import rfc3339
 from d4c_platform.catalog.vocabulary import OTHER_ROLES, PLACES, PORTAL, SOFTWARE
 from d4c_platform.catalog.wkb import from_wkb, to_wkb
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.records import SOURCE_FOLDER
 
 TEXT, TEXTS = pa.string(), pa.list_(pa.string())
 MOMENT = pa.timestamp("us", tz="UTC")
@@ -41,6 +42,7 @@ _ASSETS = pa.struct(
         ("data", pa.struct([*_MIRRORED, *_TABLE, *_PROJECTION])),
         ("pmtiles", pa.struct([*_MIRRORED, *_OWN_TORRENT])),
         ("cog", pa.struct([*_MIRRORED, *_PROJECTION, *_OWN_TORRENT])),
+        (SOURCE_FOLDER, pa.struct([*_ASSET, *_SWARM])),
         *((role, pa.struct(_ASSET)) for role in OTHER_ROLES),
     ]
 )

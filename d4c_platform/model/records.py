@@ -260,11 +260,15 @@ class Doi(Document):
     published_at: datetime
 
 
-class Torrent(Fact):
-    """One single-file v1 torrent of one artifact."""
+SOURCE_FOLDER = "source"
+"""Role of the torrent of a release that is a folder of files: what the publisher gave, beside what was made of it."""
 
-    role: str
-    file: str
+
+class Torrent(Fact):
+    """One v1 torrent: of one artifact, a single file, or of the folder that the publisher's files are."""
+
+    role: str = Field(description="The artifact's, or `source`.")
+    file: str = Field(description="The torrent's name: of the artifact's file, or of the folder.")
     url: str
     sha256: str = Field(description="Of the .torrent file.")
     info_hash: str = Field(description="Hex SHA-1 of the info dictionary (BEP 3).")

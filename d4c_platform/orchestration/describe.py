@@ -113,6 +113,7 @@ def torrents(t: Torrents) -> Metadata:
         "web seeds": _table([{"url": url} for url in first.web_seeds]),
         "left out": _table([{"url": url, "why": why} for url, why in first.left_out.items()]),
         "magnet": dg.MetadataValue.url(first.magnet),
+        **{f"{other.role} torrent": dg.MetadataValue.url(other.url) for other in t.torrents[1:]},
     }
 
 

@@ -38,7 +38,7 @@ from typing import Any, BinaryIO, Self
 
 from d4c_platform.model.dataset import Dataset, FileListSource
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
-from d4c_platform.model.records import Candidate
+from d4c_platform.model.records import Candidate, Release
 from d4c_platform.sources.detection import release_key
 from d4c_platform.sources.file_list import FileList, declared, read, refuse_private
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed
@@ -52,10 +52,12 @@ from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.journal import Journal
 from d4c_platform.storage.portal import Portal
 from d4c_platform.torrents.folder import FolderFile, FolderTorrent, compose_folder, folder_piece_length
+from d4c_platform.torrents.publish import Folder
 from d4c_platform.transforms import inventory
 from d4c_platform.web import Web, without_query
 
 SUMS = "SHA256SUMS"
+TORRENT = ".torrent"
 MOST_FAILURES = 50  # files that failed: then the trouble is not theirs, and the rest is left for the next run
 NAMED_FAILURES = 5  # in the message, with their reasons
 READ_CHUNK = 1 << 20
@@ -135,7 +137,7 @@ class Ingest:
             received,
             SourceUrl(SUMS, received.url, harvest=self._write_sums),
             SourceUrl(inventory.INVENTORY, received.url, harvest=self._write_inventory, in_content=False),
-            SourceUrl(f"{self.name}.torrent", received.url, harvest=self._write_torrent, in_content=False),
+            SourceUrl(self.name + TORRENT, received.url, harvest=self._write_torrent, in_content=False),
         ]
 
     def confirm(self, dataset: Dataset, candidate: Candidate) -> None:
@@ -307,6 +309,16 @@ def free_folder(dataset_id: str, release: str, portal: Portal) -> str:
         number += 1
         folder = f"{release}.{number}"
     return folder
+
+
+def folder_of(portal: Portal, release: Release) -> Folder | None:
+    """The folder that an archived release is, as its torrent is published; None when the release is no folder."""
+    if not any(file.name == inventory.INVENTORY for file in release.files):
+        return None
+    (torrent,) = (file for file in release.files if file.name.endswith(TORRENT))
+    folder = torrent.name.removeprefix(f"{release.dataset_id}_").removesuffix(TORRENT)
+    parent = portal.store.url(portal.received_key(release.dataset_id, folder, "files"))
+    return Folder(portal.store.read(torrent.key), f"{parent}/")
 
 
 def _answer() -> Answer:

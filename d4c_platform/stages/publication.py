@@ -18,6 +18,7 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Document, Doi, Item, Manifest, Release, Severity, Torrents
 from d4c_platform.stages.build import refuse_withdrawn
 from d4c_platform.stages.companions import PREVIEW, companions_of, torrents_of
+from d4c_platform.stages.ingest import folder_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
 
@@ -80,7 +81,13 @@ def publish_torrent(platform: Platform, version_id: str) -> Torrents:
     copies = [c for place in places if (c := platform.records.read(Copies, version_id, place=place)) is not None]
     doi = platform.records.read(Doi, version_id)
     return publish_torrents(
-        build, copies, platform.portal, platform.web, platform.settings.trackers, comment=doi.url if doi else ""
+        build,
+        copies,
+        platform.portal,
+        platform.web,
+        platform.settings.trackers,
+        comment=doi.url if doi else "",
+        folder=folder_of(platform.portal, _need(platform, Release, version_id, "raw_release")),
     )
 
 

@@ -5,6 +5,9 @@ and replaces the `.torrent` and its record when something changed. The info-hash
 outlives every re-issue. The `.torrent` is the one object under `versions/` that may be replaced; it is written under its own
 condition (nobody replaced it since we looked) and never cached.
 
+A release that is a folder of files was given its torrent when it was archived; the public one, beside the artifact's, differs
+from it in what was probed: the folder's web seed is the portal, where the files are.
+
 Not here: when copies are checked again (the reconciler), or who seeds (swarm).
 """
 
@@ -15,11 +18,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
-from d4c_platform.model.records import Artifact, Build, Copies, Copy, CopyState, Torrent, Torrents
+from d4c_platform.model.records import SOURCE_FOLDER, Artifact, Build, Copies, Copy, CopyState, Torrent, Torrents
 from d4c_platform.storage.portal import PLACE as PORTAL
 from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.store import NO_CACHE, Conflict, ObjectStore
-from d4c_platform.torrents.metainfo import Metainfo, compose, parse
+from d4c_platform.torrents.metainfo import Metainfo, compose, parse, reissue
 from d4c_platform.torrents.web_seeds import Probe, probe
 from d4c_platform.web import Web, without_query
 
@@ -35,6 +38,29 @@ class Candidates:
     portal: tuple[Copy, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A release that is a folder of files.
+
+    Attributes:
+        torrent: as it was archived with the release.
+        parent: URL of what the folder lies in, ending with a slash.
+    """
+
+    torrent: bytes
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A torrent that may be written, and what its seeds were found to be."""
+
+    role: str
+    torrent: bytes
+    meta: Metainfo
+    verdicts: tuple[Probe, ...]
+
+
 def publish_torrents(
     build: Build,
     copies: Sequence[Copies],
@@ -43,8 +69,9 @@ def publish_torrents(
     trackers: Sequence[str],
     *,
     comment: str = "",
+    folder: Folder | None = None,
 ) -> Torrents:
-    """Write the `.torrent` of every artifact of a version, and the version's record of them.
+    """Write the `.torrent` of every artifact of a version and of its folder, and the version's record of them.
 
     Args:
         copies: where the version is; mirrors are listed in this order, the portal always last.
@@ -52,15 +79,17 @@ def publish_torrents(
         comment: what a client shows beside the name, for instance the DOI's link.
 
     Raises:
-        PermanentFailure: an artifact has no mirror that can be a web seed; nothing was written.
-        TransientFailure: the same, and at least one mirror may only be down for now.
+        PermanentFailure: an artifact has no mirror that can be a web seed, or the folder none; nothing was written.
+        TransientFailure: the same, and at least one may only be down for now.
     """
     ready = [_compose(artifact, build.version_id, copies, web, trackers, comment) for artifact in build.artifacts]
+    if folder is not None:
+        ready.append(_compose_folder(folder, build.version_id, web, trackers, comment))
     torrents = []
-    for artifact, torrent, probes in ready:
-        key = portal.version_key(build.version_id, f"{artifact.file}.torrent")
-        _replace(portal.store, key, torrent)
-        torrents.append(_describe(artifact, torrent, portal.store.url(key), probes))
+    for one in ready:
+        key = portal.version_key(build.version_id, f"{one.meta.name}.torrent")
+        _replace(portal.store, key, one.torrent)
+        torrents.append(_describe(one, portal.store.url(key)))
     document = Torrents(version_id=build.version_id, torrents=tuple(torrents))
     portal.records.write(document)
     return document
@@ -68,16 +97,28 @@ def publish_torrents(
 
 def _compose(
     artifact: Artifact, version_id: str, copies: Sequence[Copies], web: Web, trackers: Sequence[str], comment: str
-) -> tuple[Artifact, bytes, tuple[Probe, ...]]:
-    tiers = [[tracker] for tracker in trackers]
+) -> _Ready:
     meta = parse(compose(artifact.file, artifact.digests))
     candidates = _candidates(artifact, copies)
     mirrors = [_judge(copy, artifact, meta, web) for copy in candidates.mirrors]
     if not any(verdict.ok for verdict in mirrors):
-        raise _no_mirror(artifact, version_id, mirrors)
+        raise _no_seed("no mirror can be a web seed", artifact.file, version_id, mirrors)
     verdicts = (*mirrors, *(_judge(copy, artifact, meta, web) for copy in candidates.portal))
+    return _ready(artifact.role, compose(artifact.file, artifact.digests), verdicts, trackers, comment)
+
+
+def _compose_folder(folder: Folder, version_id: str, web: Web, trackers: Sequence[str], comment: str) -> _Ready:
+    meta = parse(folder.torrent)
+    verdict = probe(web, folder.parent, meta)
+    if not verdict.ok:
+        raise _no_seed("the portal cannot be the folder's web seed", meta.name, version_id, [verdict])
+    return _ready(SOURCE_FOLDER, folder.torrent, (verdict,), trackers, comment)
+
+
+def _ready(role: str, torrent: bytes, verdicts: tuple[Probe, ...], trackers: Sequence[str], comment: str) -> _Ready:
     seeds = [verdict.url for verdict in verdicts if verdict.ok]
-    return artifact, compose(artifact.file, artifact.digests, web_seeds=seeds, trackers=tiers, comment=comment), verdicts
+    issued = reissue(torrent, web_seeds=seeds, trackers=[[tracker] for tracker in trackers], comment=comment)
+    return _Ready(role, issued, parse(issued), verdicts)
 
 
 def _candidates(artifact: Artifact, copies: Iterable[Copies]) -> Candidates:
@@ -98,16 +139,16 @@ def _judge(copy: Copy, artifact: Artifact, meta: Metainfo, web: Web) -> Probe:
     return probe(web, copy.url, meta)
 
 
-def _no_mirror(artifact: Artifact, version_id: str, verdicts: Sequence[Probe]) -> PermanentFailure | TransientFailure:
+def _no_seed(what: str, file: str, version_id: str, verdicts: Sequence[Probe]) -> PermanentFailure | TransientFailure:
     kind = TransientFailure if any(verdict.transient for verdict in verdicts) else PermanentFailure
     told = "; ".join(f"{without_query(verdict.url)} {verdict.reason}" for verdict in verdicts) or "no mirror has a copy"
     return kind(
-        f"no mirror can be a web seed: {told}",
+        f"{what}: {told}",
         where="torrent",
         version=version_id,
-        file=artifact.file,
+        file=file,
         kept="No torrent was written; an earlier one stays as it is",
-        remedy="Publish or repair a mirror copy, then materialize the torrent again",
+        remedy="Publish or repair a copy there, then materialize the torrent again",
     )
 
 
@@ -132,17 +173,17 @@ def _replace(store: ObjectStore, key: str, torrent: bytes) -> None:
     )
 
 
-def _describe(artifact: Artifact, torrent: bytes, url: str, probes: Iterable[Probe]) -> Torrent:
-    meta = parse(torrent)
+def _describe(ready: _Ready, url: str) -> Torrent:
+    meta = ready.meta
     return Torrent(
-        role=artifact.role,
-        file=artifact.file,
+        role=ready.role,
+        file=meta.name,
         url=url,
-        sha256=hashlib.sha256(torrent).hexdigest(),
+        sha256=hashlib.sha256(ready.torrent).hexdigest(),
         info_hash=meta.info_hash,
         magnet=meta.magnet(torrent_url=url),
         web_seeds=meta.web_seeds,
         trackers=tuple(tracker for tier in meta.trackers for tracker in tier),
         piece_length=meta.piece_length,
-        left_out={without_query(p.url): p.reason for p in probes if not p.ok},
+        left_out={without_query(p.url): p.reason for p in ready.verdicts if not p.ok},
     )

@@ -7,6 +7,9 @@ SHA-1. HEAD is not asked: Zenodo's is answered by another program than its data.
 A URL must also stay what it is. The rule: it names the artifact's own file, which carries vintage and SemVer, so the strict
 latest (`processed/<dataset-id>…` on the portal) can never be listed, and it carries no signature that expires.
 
+The web seed of a folder is the URL of its parent, to which clients append the folder's name and a file's path (BEP 19). It is
+asked in the same way: what a piece needs of each file, with zeros for pad files, which nobody asks for.
+
 Not here: which URLs there are, or what happens to those that fail (publish).
 """
 
@@ -16,8 +19,9 @@ import hashlib
 import ipaddress
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx
 
@@ -52,15 +56,30 @@ class _Unfit(Exception):
     """Why a URL cannot be listed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """What a piece needs of one file: its bytes from `first` to `last`, or as many zeros when there is no URL."""
+
+    url: str | None
+    first: int
+    last: int
+    of: int
+
+    @property
+    def bytes(self) -> int:
+        return self.last - self.first + 1
+
+
 def probe(web: Web, url: str, meta: Metainfo, *, dice: random.Random | None = None) -> Probe:
-    """Ask a URL for pieces of a single-file torrent and compare them with their hashes.
+    """Ask a URL for pieces of a torrent and compare them with their hashes.
 
     Args:
+        url: as it would be listed: of the file, or of the folder's parent.
         dice: picks the third piece; give a seeded one to ask for the same pieces again.
     """
     redirects: tuple[str, ...] = ()
     try:
-        _keep_to_rule(url, meta.name)
+        _keep_to_rule(url if meta.single_file else _file_url(url, (meta.name,)), meta.name)
         asked = _pieces_to_ask(meta, dice or random.Random())
         for piece in asked:
             redirects = _ask(web, url, meta, piece)
@@ -100,27 +119,60 @@ def _pieces_to_ask(meta: Metainfo, dice: random.Random) -> list[int]:
     return sorted({0, last, dice.randint(0, last)})
 
 
-def _ask(web: Web, url: str, meta: Metainfo, piece: int) -> tuple[str, ...]:
-    """Fetch one piece as a range and check everything a client relies on; returns the redirects."""
+def _file_url(parent: str, path: tuple[str, ...]) -> str:
+    if not parent.endswith("/"):
+        raise _Unfit("it does not end with a slash, so clients take it for a file")
+    return parent + "/".join(quote(segment, safe="") for segment in path)
+
+
+def _slices(url: str, meta: Metainfo, piece: int) -> Iterator[_Slice]:
     first, last = meta.piece_range(piece)
-    with web.stream(url, where="web seed", headers={"Range": f"bytes={first}-{last}"}) as response:
+    if meta.single_file:
+        yield _Slice(url, first, last, meta.length)
+        return
+    start = 0
+    for part in meta.parts:
+        low, high = max(first, start), min(last, start + part.bytes - 1)
+        if low <= high:
+            address = None if part.padding else _file_url(url, (meta.name, *part.path))
+            yield _Slice(address, low - start, high - start, part.bytes)
+        start += part.bytes
+        if start > last:
+            return
+
+
+def _ask(web: Web, url: str, meta: Metainfo, piece: int) -> tuple[str, ...]:
+    """Fetch one piece as ranges and check everything a client relies on; returns the redirects."""
+    redirects: tuple[str, ...] = ()
+    sha1 = hashlib.sha1(usedforsecurity=False)
+    for part in _slices(url, meta, piece):
+        if part.url is None:
+            sha1.update(bytes(part.bytes))
+        else:
+            redirects = _receive(web, part, piece, sha1)
+    if sha1.digest() != meta.piece_hash(piece):
+        raise _Unfit(f"served other bytes: piece {piece} does not match its hash")
+    return redirects
+
+
+def _receive(web: Web, part: _Slice, piece: int, sha1: hashlib._Hash) -> tuple[str, ...]:
+    assert part.url is not None
+    with web.stream(part.url, where="web seed", headers={"Range": f"bytes={part.first}-{part.last}"}) as response:
         redirects = _redirects(response)
         if response.status_code != 206:
             raise _Unfit(
                 f"answered {response.status_code} to a range request instead of 206: it does not serve parts of a file"
             )
-        _check_headers(response, first, last, meta.length)
-        sha1, received = hashlib.sha1(usedforsecurity=False), 0
+        _check_headers(response, part.first, part.last, part.of)
+        received = 0
         for chunk in response.iter_raw():
             sha1.update(chunk)
             received += len(chunk)
-            if received > last - first + 1:
+            if received > part.bytes:
                 break
-    if received != last - first + 1:
-        more_or_less = "more" if received > last - first + 1 else f"{received}, fewer"
-        raise _Unfit(f"sent {more_or_less} bytes than the {last - first + 1} of piece {piece}")
-    if sha1.digest() != meta.piece_hash(piece):
-        raise _Unfit(f"served other bytes: piece {piece} does not match its hash")
+    if received != part.bytes:
+        more_or_less = "more" if received > part.bytes else f"{received}, fewer"
+        raise _Unfit(f"sent {more_or_less} bytes than the {part.bytes} of piece {piece}")
     return redirects
 
 

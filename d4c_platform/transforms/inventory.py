@@ -73,6 +73,7 @@ def write_raw(path: Path, rows: Iterable[Mapping[str, Any]], expected_rows: int,
         order=canonical_order(KEY, [c.name for c in columns]),
         facts={**facts, "volatile": [c.name for c in VOLATILE]},
         sorted_by=KEY,
+        group_rows=BATCH_ROWS,  # an ingest's memory is the same for twenty files and a hundred thousand
     )
     return written.rows
 

@@ -86,6 +86,7 @@ def write(
     geo: Mapping[str, Any] | None = None,
     logical_hash: str | None = None,
     sorted_by: Sequence[str] = (),
+    group_rows: int | None = None,
 ) -> Written:
     """Write a table.
 
@@ -96,11 +97,12 @@ def write(
         geo: GeoParquet metadata, when there is a geometry.
         logical_hash: computed before, when the rows are not written in canonical order.
         sorted_by: leading columns the rows are sorted by, ascending and nulls last, told to readers.
+        group_rows: rows of a row group when memory matters more than reading; `rows_per_group` decides without it.
     """
     schema = pa.schema([c.field for c in columns])
     nulls = dict.fromkeys(schema.names, 0)
     hashed = LogicalHash(schema, crs=facts.get("crs"))
-    group_rows = rows_per_group(expected_rows)
+    group_rows = group_rows or rows_per_group(expected_rows)
     with pq.ParquetWriter(path, schema, sorting_columns=_sorting(schema, sorted_by), **_options(columns)) as writer:
         for group in _groups(batches, schema, group_rows):
             writer.write_table(group, row_group_size=group_rows)

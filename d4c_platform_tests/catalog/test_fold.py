@@ -138,3 +138,15 @@ def test_the_torrent_of_another_asset_stands_at_that_asset(facts):
     assert folded["assets"]["pmtiles"]["d4c:info_hash"] == "a" * 40
     assert folded["properties"]["d4c:info_hash"] == facts.torrents.torrents[0].info_hash
     assert list(to_items(to_batch([folded]))) == [folded]
+
+
+def test_the_torrent_of_a_folder_of_source_files_is_an_asset_of_its_own(facts):
+    torrent = facts.torrents.torrents[0].model_copy(
+        update={"role": "source", "info_hash": "b" * 40, "url": "https://x.example.org/t"}
+    )
+    both = facts.torrents.model_copy(update={"torrents": (*facts.torrents.torrents, torrent)})
+    folded = fold(replace(facts, torrents=both), ALONE)
+    source = folded["assets"]["source"]
+    assert (source["href"], source["d4c:info_hash"], source["roles"]) == (torrent.url, "b" * 40, ["source", "torrent"])
+    assert folded["properties"]["d4c:info_hash"] == facts.torrents.torrents[0].info_hash
+    assert list(to_items(to_batch([folded]))) == [folded]

@@ -68,6 +68,7 @@ def test_no_column_holds_json_and_none_is_named_after_a_file():
         "data",
         "pmtiles",
         "cog",
+        "source",
         "thumbnail",
         "torrent",
         "metadata",

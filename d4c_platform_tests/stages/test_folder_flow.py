@@ -8,12 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from d4c_platform.model.records import Build, Release, Withdrawal
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.records import Build, Copies, Release, Withdrawal
 from d4c_platform.sandbox.generated import Generated
+from d4c_platform.sandbox.serving import serve
+from d4c_platform.sandbox.web import portal_app
 from d4c_platform.settings import Settings
 from d4c_platform.stages.build import archive_release, build_artifact, write_manifest
 from d4c_platform.stages.notice import notice
 from d4c_platform.stages.platform import Platform
+from d4c_platform.stages.publication import publish_torrent
+from d4c_platform.torrents.metainfo import parse
 from d4c_platform.transforms.inventory import CONTENT
 from d4c_platform.transforms.logical_hash import facts_of
 from d4c_platform_tests.stages.folders import NAME, folder_dataset, publisher, sha256_of
@@ -39,7 +44,14 @@ def there():
 
 
 @pytest.fixture
-def platform(there, tmp_path):
+def home(tmp_path):
+    """The address that the portal's files are served at."""
+    with serve(portal_app(tmp_path / "portal")) as served:
+        yield served.url
+
+
+@pytest.fixture
+def platform(there, home, tmp_path):
     dataset = folder_dataset(ORIGIN, probes=20).model_dump(mode="json", exclude_none=True)
     square = [[-80, 44], [-79, 44], [-79, 45], [-80, 45], [-80, 44]]
     dataset["area"]["geometry"] = {"type": "Polygon", "coordinates": [square]}
@@ -51,7 +63,7 @@ def platform(there, tmp_path):
         datasets=folder,
         origins={ORIGIN: there.url},
         portal_dir=tmp_path / "portal",
-        portal_url="http://127.0.0.1/portal",
+        portal_url=home,
         work_dir=tmp_path / "work",
         requests_per_s=1000,
         attempts=2,
@@ -104,3 +116,32 @@ def test_the_changelog_counts_the_files_that_changed(there, platform):
     there.publish({**FILES, "0/00.tif": Stamped(6000, edition=2), "new.tif": Stamped(9)})
     build = published(platform, next_version(platform, 2))
     assert (build.changes.rows_added, build.changes.rows_changed, build.changes.rows_removed) == (1, 1, 0)
+
+
+def test_the_folders_torrent_is_published_with_a_web_seed_that_was_asked(there, home, platform):
+    version_id = next_version(platform, 1)
+    build = published(platform, version_id)
+    at_home = platform.records.read(Copies, version_id, place="portal")
+    # The mirror's copy is not what this is about: the portal's own stands for it.
+    platform.records.write(at_home.model_copy(update={"place": "source-coop"}))
+    torrents = publish_torrent(platform, version_id)
+    data, source = torrents.torrents
+    assert (data.role, source.role) == (build.artifacts[0].role, "source")
+    release = platform.records.read(Release, version_id)
+    (archived,) = [f for f in release.files if f.name.endswith(".torrent")]
+    assert source.info_hash == parse(platform.portal.store.read(archived.key)).info_hash
+    assert source.web_seeds == (f"{home}/raw/{NAME}/{release.key}/files/",)
+    meta = parse(platform.portal.store.read(f"versions/{version_id}/{source.file}.torrent"))
+    assert (meta.info_hash, meta.web_seeds) == (source.info_hash, source.web_seeds)
+
+
+def test_a_folder_whose_files_are_gone_gets_no_torrent(there, platform):
+    version_id = next_version(platform, 1)
+    published(platform, version_id)
+    at_home = platform.records.read(Copies, version_id, place="portal")
+    platform.records.write(at_home.model_copy(update={"place": "source-coop"}))
+    release = platform.records.read(Release, version_id)
+    for info in platform.portal.store.list(f"raw/{NAME}/{release.key}/files/"):
+        platform.portal.store.delete(info.key)
+    with pytest.raises(PermanentFailure, match="the portal cannot be the folder's web seed"):
+        publish_torrent(platform, version_id)

@@ -1,7 +1,15 @@
+import hashlib
+import io
 import random
 
 import pytest
 
+from d4c_platform.sandbox.serving import serve
+from d4c_platform.sandbox.web import portal_app
+from d4c_platform.storage.file_digests import FileHasher
+from d4c_platform.torrents.bencode import bencode
+from d4c_platform.torrents.folder import FolderFile, compose_folder
+from d4c_platform.torrents.metainfo import SHA1_BYTES, Metainfo, parse
 from d4c_platform.torrents.web_seeds import probe
 from d4c_platform.web import Web
 from d4c_platform_tests.torrents.conftest import NAME, make_sample
@@ -124,3 +132,80 @@ def test_a_file_of_one_piece_is_asked_once(tmp_path, mirror, web):
     small = make_sample(mirror.folder, 10, "one.parquet")
     assert probe(web, mirror.seed("good", "one.parquet"), small.meta).ok
     assert len(mirror.requests("/good/one")) == 1
+
+
+FOLDER, PIECE = "tiles_2026", 16_384
+FILES = {"a": b"A" * 40_000, "b/é 1%.tif": b"B" * (3 * PIECE), "c": b"", "d": b"D"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A served folder, the URL of its parent, and its torrent."""
+
+    def file(path: str, data: bytes) -> FolderFile:
+        target = tmp_path / "at" / FOLDER / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        hasher = FileHasher(PIECE)
+        hasher.update(data)
+        return FolderFile(path, hasher.finish().pieces, len(data))
+
+    files, out = [file(path, data) for path, data in FILES.items()], io.BytesIO()
+    compose_folder(out, FOLDER, PIECE, lambda: files)
+    with serve(portal_app(tmp_path)) as served:
+        yield tmp_path / "at" / FOLDER, f"{served.url}/at/", parse(out.getvalue())
+
+
+def asking_for(piece: int) -> random.Random:
+    class Draws(random.Random):
+        def randint(self, a, b):
+            return piece
+
+    return Draws()
+
+
+def test_the_web_seed_of_a_folder_is_its_parent_and_pads_are_not_asked_for(folder, web):
+    _, parent, meta = folder
+    for piece in range(meta.piece_count):
+        assert probe(web, parent, meta, dice=asking_for(piece)).ok, piece
+
+
+@pytest.mark.parametrize(("path", "piece"), [("a", 2), ("b/é 1%.tif", 5), ("d", 6)])
+def test_one_wrong_byte_in_a_file_of_a_folder_is_found(folder, web, path, piece):
+    where, parent, meta = folder
+    data = bytearray(FILES[path])
+    data[-1] ^= 1
+    (where / path).write_bytes(data)
+    verdict = probe(web, parent, meta, dice=asking_for(piece))
+    assert (verdict.ok, verdict.reason) == (False, f"served other bytes: piece {piece} does not match its hash")
+
+
+def test_a_file_of_a_folder_that_is_longer_or_missing_makes_no_seed(folder, web):
+    where, parent, meta = folder
+    (where / "d").write_bytes(b"DD")
+    assert "serves a file of 2 bytes" in probe(web, parent, meta).reason
+    (where / "d").unlink()
+    assert "answered 404" in probe(web, parent, meta).reason
+
+
+def test_the_folder_itself_is_no_web_seed(folder, web):
+    _, parent, meta = folder
+    assert "404" in probe(web, f"{parent}{FOLDER}/", meta).reason
+    assert "slash" in probe(web, f"{parent}{FOLDER}", meta).reason
+
+
+def test_a_piece_over_the_end_of_a_file_is_asked_of_both(folder, web):
+    """As in folders that others made, without pads."""
+    where, parent, _ = folder
+    whole = FILES["a"] + FILES["d"]
+    info = {
+        b"name": FOLDER,
+        b"piece length": PIECE,
+        b"files": [{b"length": len(FILES[path]), b"path": [path]} for path in ("a", "d")],
+        b"pieces": b"".join(hashlib.sha1(whole[i : i + PIECE]).digest() for i in range(0, len(whole), PIECE)),
+    }
+    meta: Metainfo = parse(bencode({b"info": info}))
+    assert len(meta.pieces) == 3 * SHA1_BYTES
+    assert probe(web, parent, meta).ok
+    (where / "d").write_bytes(b"x")
+    assert not probe(web, parent, meta).ok
