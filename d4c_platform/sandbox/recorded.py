@@ -9,6 +9,8 @@ Two layouts are understood:
 
 A declared dataset without such a file is not an error: the sandbox answers 404 for it, and `stand_ins.is_recorded` says so
 beforehand.
+
+Not here: what lies there of catalogues and layers (`recorded_portals`).
 """
 
 from __future__ import annotations
@@ -98,3 +100,11 @@ def files_by_address(datasets: Iterable[Dataset], releases: Path) -> dict[str, P
         for d in datasets
         if d.source.only_file is not None and (file := file_of(d, releases)) is not None
     }
+
+
+def plain_file(path: str, releases: Path) -> Path | None:
+    """The file that lies under a host and a path, declared or not: what a catalogue links to."""
+    root = releases / "files"
+    file = root / path
+    inside = path.isprintable() and file.is_relative_to(root) and ".." not in file.parts
+    return file if inside and file.is_file() else None
