@@ -129,9 +129,9 @@ class HttpFileSource(DeclaredSource):
 
 
 class StatCanGeographySource(DeclaredSource):
-    """A zip of Statistics Canada's geography (boundaries, road network, attributes) on one of its file servers."""
+    """A zip of Statistics Canada's geography (boundaries, roads, addresses, buildings) on one of its file servers."""
 
-    read_by = frozenset({"shapefile"})
+    read_by = frozenset({"shapefile", "csv"})
 
     kind: Literal["statcan-geography"]
     url: str = Field(pattern=r"^https://www(12|150)\.statcan\.gc\.ca/[^?#]+\.[zZ][iI][pP]$")

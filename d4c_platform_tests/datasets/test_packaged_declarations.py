@@ -12,7 +12,7 @@ from shapely.geometry import shape
 from d4c_platform import datasets, naming
 from d4c_platform.datasets import shared_areas
 from d4c_platform.model.dataset import Dataset, FixedVintage
-from d4c_platform.model.sources import HttpFileSource, StatCanTableSource
+from d4c_platform.model.sources import StatCanGeographySource, StatCanTableSource
 
 PROJECT = Path(__file__).parents[2]
 RECORDED = PROJECT.parent / "shared" / "data"
@@ -110,7 +110,7 @@ def test_a_boundary_file_of_every_level_is_declared_with_its_recorded_address():
     if not recorded.is_file():
         pytest.skip(f"no recorded list at {recorded}")
     addresses = {line.split()[1] for line in recorded.read_text().splitlines() if not line.startswith("#")}
-    declared = {d.source.url for d in ALL if isinstance(d.source, HttpFileSource)}
+    declared = {d.source.url for d in ALL if isinstance(d.source, StatCanGeographySource)}
     assert len(addresses) == 32
     assert declared >= addresses
 
@@ -143,9 +143,9 @@ class TestEveryDeclaration:
             assert text.en != text.fr
 
     def test_a_real_address_or_table_stands_behind_it(self, dataset: Dataset):
-        if isinstance(dataset.source, HttpFileSource):
-            assert dataset.source.url.startswith("https://")
-            assert dataset.transform.kind == "geojson" or dataset.source.url.endswith(".zip")
+        if url := dataset.source.only_file:
+            assert url.startswith("https://")
+            assert dataset.transform.kind == "geojson" or url.endswith(".zip")
         elif isinstance(dataset.source, StatCanTableSource):
             assert dataset.id.endswith(dataset.source.product_id)
 
