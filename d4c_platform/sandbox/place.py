@@ -18,7 +18,7 @@ from pathlib import Path
 from d4c_platform import datasets
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.sandbox import recorded
+from d4c_platform.sandbox import recorded, stand_ins
 from d4c_platform.sandbox.serving import HOST, is_free
 from d4c_platform.sandbox.statcan import REAL_HOST
 
@@ -87,16 +87,15 @@ class Place:
     def recorded(self, dataset_id: str) -> bool:
         """Whether the sandbox has a release of a declared dataset; where it has none, it answers 404."""
         dataset = self.declared.get(dataset_id)
-        return dataset is not None and recorded.is_recorded(dataset, self.releases)
+        return dataset is not None and stand_ins.is_recorded(dataset, self.releases)
 
     def origins(self) -> dict[str, str]:
         """Real origin to the server that stands in for it."""
         urls = self.urls
         found = {}
         for dataset in self.declared.values():
-            if isinstance(dataset.source, recorded.AT_A_URL):
-                real = recorded.origin(dataset.source.url)
-                found[real] = f"{urls['files']}/{real.partition('://')[2]}"
+            real = recorded.origin(dataset.source.address)
+            found[real] = f"{urls[stand_ins.stand_in(dataset).service]}/{real.partition('://')[2]}"
         return {**dict(sorted(found.items())), REAL_HOST: urls["statcan"]}
 
     def env(self) -> dict[str, str]:

@@ -11,7 +11,8 @@ from shapely.geometry import shape
 
 from d4c_platform import datasets, naming
 from d4c_platform.datasets import shared_areas
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset, FixedVintage
+from d4c_platform.model.sources import HttpFileSource, StatCanTableSource
 
 PROJECT = Path(__file__).parents[2]
 RECORDED = PROJECT.parent / "shared" / "data"
