@@ -29,16 +29,22 @@ _TELL = "Tell the publisher which line is wrong; fetch the release again when it
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A CSV that is inside DuckDB, whole: as many rows as the file has records. `first` is the rowid of its first row."""
+    """A CSV that is inside DuckDB, whole.
+
+    Attributes:
+        first: the rowid of its first row.
+        rows_a_record: how many rows were made of each record; one, unless a census table was laid down.
+    """
 
     table: str
     name: str
     shape: Shape
     first: int = 0
+    rows_a_record: int = 1
 
     def place(self, rowid: int) -> str:
         """Where a row stands in the file, as precisely as it is known."""
-        row = rowid - self.first
+        row = (rowid - self.first) // self.rows_a_record
         return f"line {row + 2}" if self.shape.one_line_each else f"row {row + 1} after the header"
 
 

@@ -4,7 +4,8 @@ The CSV streams out of its zip while its shape is proved (csv_shape), DuckDB rea
 and everything after is SQL over that: types, periods, labels, one sort, one stream into the writer. Nothing is held whole;
 nothing is guessed. What the publisher wrote stays: STATUS, SYMBOL, DGUID and COORDINATE verbatim, suppressed values null.
 
-Not here: what a REF_DATE means (statcan_periods), which column is what (statcan_columns), the French file (statcan_french).
+Not here: what a REF_DATE means (statcan_periods), which column is what (statcan_columns), the French file (statcan_french),
+census tables, whose last dimension lies across the page (statcan_wide).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from d4c_platform.transforms.engine import BATCH_ROWS, engine
 from d4c_platform.transforms.logical_hash import canonical_order
 from d4c_platform.transforms.statcan_columns import TITLES, TYPES, Layout, layout_of, output_names
 from d4c_platform.transforms.statcan_stage import stage, stage_members, stage_periods
+from d4c_platform.transforms.statcan_wide import is_wide, lay_down
 
 SORTED_BY = ("vector_id", "ref_start_date", "ref_date")
-CANONICAL_KEY = (*SORTED_BY, "coordinate")
 
 
 def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
@@ -41,12 +42,17 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
     metadata = statcan_metadata.read(described) if described else None
     with engine(workdir) as sql:
         staged = stage(sql, "en", english, workdir)
-        layout = layout_of(staged.shape.header, staged.name)
+        census = is_wide(staged.shape.header)
+        if census:
+            staged = lay_down(sql, staged)
+        layout = layout_of(staged.shape.header, staged.name, census=census)
+        sorted_by = SORTED_BY if layout.has("VECTOR") else SORTED_BY[1:]
         figures = statcan_select.figures(sql, staged, layout)
         stage_periods(sql, layout, metadata.frequency_code if metadata else None)
         positions = stage_members(sql, layout, metadata, staged) if metadata else ()
         if french:
-            statcan_french.stage_and_prove(sql, layout, staged, stage(sql, "fr", french, workdir))
+            other = stage(sql, "fr", french, workdir)
+            statcan_french.stage_and_prove(sql, layout, staged, lay_down(sql, other) if census else other)
         names = tuple(output_names(layout, french_labels=bool(metadata or french), french_file=bool(french)))
         columns = _columns(dataset, names, layout, metadata, integral=figures.integral)
         select = statcan_select.select(layout, columns, positions=positions, french_file=bool(french))
@@ -57,9 +63,9 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
             columns,
             reader,
             expected_rows=staged.shape.records,
-            order=canonical_order(CANONICAL_KEY, names),
+            order=canonical_order((*sorted_by, "coordinate"), names),
             facts=parquet.describe(dataset, version_id),
-            sorted_by=SORTED_BY,
+            sorted_by=sorted_by,
         )
         counts = {
             "source_rows": staged.shape.records,

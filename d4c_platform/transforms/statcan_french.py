@@ -30,7 +30,8 @@ def stage_and_prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Sta
 
 
 def _prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Staged, french: Staged) -> None:
-    ref_date, vector, coordinate, value = (f"c{layout.fixed[n]}" for n in ("REF_DATE", "VECTOR", "COORDINATE", "VALUE"))
+    ref_date, coordinate, value = (f"c{layout.fixed[n]}" for n in ("REF_DATE", "COORDINATE", "VALUE"))
+    vector = f"c{layout.fixed['VECTOR']}" if layout.has("VECTOR") else coordinate  # a census table's rows have no other name
     number = f"try_cast(e.{value} AS DOUBLE) IS DISTINCT FROM try_cast(replace(f.{value}, ',', '.') AS DOUBLE)"
     readable = f"(f.{value} IS NOT NULL AND try_cast(replace(f.{value}, ',', '.') AS DOUBLE) IS NULL)"
     row = sql.execute(

@@ -66,10 +66,11 @@ def _refuse_unreadable(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: L
     # DuckDB reads 1_000 and inf as numbers; a publisher that writes them means something else.
     rules = {
         "VALUE": f"{value} IS NOT NULL AND ({number} IS NULL OR NOT isfinite({number}) OR contains({value}, '_'))",
-        "VECTOR": f"NOT regexp_full_match({place('VECTOR')}, 'v[0-9]{{1,18}}')",
         "REF_DATE": f"{place('REF_DATE')} IS NULL",
         "COORDINATE": f"{place('COORDINATE')} IS NULL",
     }
+    if layout.has("VECTOR"):
+        rules["VECTOR"] = f"NOT regexp_full_match({place('VECTOR')}, 'v[0-9]{{1,18}}')"
     rules |= {
         n: f"{place(n)} IS NOT NULL AND NOT regexp_full_match(trim({place(n)}), '[0-9]{{1,9}}')"
         for n in _WHOLE
@@ -102,7 +103,8 @@ def select(layout: Layout, columns: Sequence[Column], *, positions: Sequence[int
         joins.append(f"LEFT JOIN french f ON f.coordinate = {coordinate}")
     else:
         joins += [f"LEFT JOIN m{p} ON m{p}.id = {_member(coordinate, p)}" for p in positions]
-    order = f"vector_id NULLS LAST, p.first NULLS LAST, ref_date, {coordinate}, e.rowid"
+    series = "vector_id NULLS LAST, " if layout.has("VECTOR") else ""
+    order = f"{series}p.first NULLS LAST, ref_date, {coordinate}, e.rowid"
     return f"SELECT {chosen} FROM en e {' '.join(joins)} ORDER BY {order}"
 
 
@@ -121,7 +123,7 @@ def _expressions(layout: Layout, positions: Sequence[int], *, french_file: bool)
         made[f"{name}_fr"] = f"f.{name}"
     for name in ("uom_id", "scalar_id", "decimals"):
         made[name] = f"trim({made.get(name, 'NULL')})"
-    made["vector_id"] = f"substr({made['vector']}, 2)"
+    made["vector_id"] = f"substr({made.get('vector', 'NULL')}, 2)"
     if "dguid" in made:
         made["dguid_valid"] = _dguid_valid(made["dguid"])
     return made

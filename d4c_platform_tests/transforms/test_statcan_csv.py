@@ -207,15 +207,6 @@ def test_metadata_that_says_failed_is_refused(tmp_path):
     assert "Product not found" in failure(tmp_path, r.english_zip(tmp_path, ROWS), path)
 
 
-def test_a_semi_wide_census_table_is_refused_by_name(tmp_path):
-    zipped = r.english_zip(
-        tmp_path,
-        [["2021", "Canada", "2021A000011124", "1", "5", ""]],
-        ["REF_DATE", "GEO", "DGUID", "COORDINATE", "Total", "Symbol"],
-    )
-    assert "semi-wide" in failure(tmp_path, zipped)
-
-
 def test_an_html_page_served_as_zip_is_called_that(tmp_path):
     path = tmp_path / "98100001-eng.zip"
     path.write_text("<!DOCTYPE html><title>503</title>")
