@@ -10,7 +10,6 @@ Not here: what a column means and which type it has (statcan_select, csv_table).
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +43,7 @@ class Staged:
 
     def place(self, rowid: int) -> str:
         """Where a row stands in the file, as precisely as it is known."""
-        row = (rowid - self.first) // self.rows_a_record
-        return f"line {row + 2}" if self.shape.one_line_each else f"row {row + 1} after the header"
+        return self.shape.place((rowid - self.first) // self.rows_a_record)
 
 
 def stage_member(
@@ -64,9 +62,10 @@ def stage_member(
     with member.open() as stream, target.open("wb") as out:
         text = _Transcoder(transform.encoding, member.name)
         while chunk := stream.read(CHUNK_BYTES):
-            _each(text.take(chunk), reader.update, out.write)
-        _each(text.take(b"", final=True), reader.update, out.write)
-    shape = reader.finish()
+            out.write(reader.take(text.take(chunk)))
+        out.write(reader.take(text.take(b"", final=True)))
+        out.write(reader.end())
+    shape = reader.shape
     if like is not None and shape.header != like.shape.header:
         target.unlink()
         raise PermanentFailure(
@@ -144,12 +143,6 @@ def _difference(here: tuple[str, ...], there: tuple[str, ...]) -> str:
     place = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
     names = (header[place] if place < len(header) else "missing" for header in (here, there))
     return "column {} is {} instead of {}".format(place + 1, *names)
-
-
-def _each(data: bytes, *takers: Callable[[bytes], object]) -> None:
-    if data:
-        for take in takers:
-            take(data)
 
 
 def _cause(error: str) -> str:

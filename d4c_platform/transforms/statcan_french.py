@@ -23,8 +23,9 @@ def stage_and_prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Sta
         PermanentFailure: with the first row that disagrees.
     """
     check_french(layout, french.shape.header, len(english.shape.header), french.name)
-    if english.shape.records != french.shape.records:
-        raise _disagree(french, f"it has {french.shape.records:,} rows and the English file {english.shape.records:,}")
+    here, there = (s.shape.records + len(s.shape.rejected) * s.rows_a_record for s in (french, english))
+    if here != there:
+        raise _disagree(french, f"it has {here:,} rows and the English file {there:,}")
     _prove(sql, layout, english, french)
     _labels(sql, layout, french)
 

@@ -1,12 +1,15 @@
 """StatCan full tables: what the artifact says, and how bad releases end."""
 
+import csv
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import build
+from d4c_platform.model.records import Severity
+from d4c_platform.transforms import build, checks
 from d4c_platform_tests.transforms import releases as r
 
 ROWS = [
@@ -166,13 +169,22 @@ def test_a_french_file_with_other_columns_is_refused(tmp_path):
     assert "column 11 is STATUT where VALEUR is expected" in said
 
 
+def rejected(built) -> list[dict[str, str]]:
+    with built.rejects.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(("extra", "fields"), [(["", "more"], 17), ([""], 16)])
-def test_a_ragged_row_is_refused_with_its_line(tmp_path, extra, fields):
+def test_a_ragged_row_goes_to_the_rejects_with_its_line(tmp_path, extra, fields):
     rows = [r.row(f"{1900 + i}") for i in range(100)]
     rows[60] += extra
-    said = failure(tmp_path, r.english_zip(tmp_path, rows))
-    assert "98100001-eng.zip/98100001.csv" in said
-    assert f"line 62 has {fields} fields where the header has 15" in said
+    built, kept = table(tmp_path, r.english_zip(tmp_path, rows))
+    (one,) = rejected(built)
+    assert (one["file"], one["place"]) == ("98100001-eng.zip/98100001.csv", "line 62")
+    assert one["reason"] == f"it has {fields} fields where the header has 15"
+    assert one["row"].startswith('"1960","Canada"')
+    assert "1960" not in {row["ref_date"] for row in kept}
+    assert (built.counts["source_rows"], built.counts["rejected_rows"], built.rows) == (100, 1, 99)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +198,35 @@ def test_a_ragged_row_is_refused_with_its_line(tmp_path, extra, fields):
         ({"decimals": "one"}, "DECIMALS is 'one'"),
     ],
 )
-def test_a_text_that_is_no_number_is_refused_with_its_line(tmp_path, change, told):
-    said = failure(tmp_path, r.english_zip(tmp_path, [r.row("2016"), r.row(**change)]))
-    assert f"line 3: {told}, which cannot be read" in said
+def test_a_text_that_is_no_number_goes_to_the_rejects_with_its_line(tmp_path, change, told):
+    ragged = [*r.row("1999"), "more"]
+    built, kept = table(tmp_path, r.english_zip(tmp_path, [r.row("2016"), ragged, r.row(**change), r.row("2020")]))
+    found = [(x["place"], x["reason"]) for x in rejected(built)]
+    assert found == [("line 3", "it has 16 fields where the header has 15"), ("line 4", f"{told}, which cannot be read")]
+    assert [row["ref_date"] for row in kept] == ["2016", "2020"]
+    assert (built.counts["source_rows"], built.counts["rejected_rows"]) == (4, 2)
+
+
+def test_rejected_rows_block_until_somebody_waives_them(tmp_path):
+    built, _ = table(tmp_path, r.english_zip(tmp_path, [r.row("2016"), [*r.row("1999"), "more"]]))
+    verdicts = {v.check: v for v in checks.check(r.table_dataset(key=()), built, built.path, None)}
+    assert not verdicts["rejected_rows"].passed
+    assert verdicts["rejected_rows"].severity is Severity.BLOCKING
+    assert verdicts["no_row_lost"].passed
+    lost = replace(built, counts={**built.counts, "rejected_rows": 0})
+    assert not {v.check: v for v in checks.check(r.table_dataset(key=()), lost, built.path, None)}["no_row_lost"].passed
+
+
+def test_a_row_that_is_broken_in_both_languages_is_rejected_and_the_rest_agrees(tmp_path):
+    english = [*ROWS, [*r.row("1999"), "more"]]
+    french = [*FRENCH, [*r.row("1999", french=True), "more"]]
+    built, kept = table(tmp_path, r.english_zip(tmp_path, english), r.french_zip(tmp_path, french))
+    assert (len(kept), built.counts["rejected_rows"], len(rejected(built))) == (4, 1, 2)
+
+
+def test_a_row_that_is_broken_in_one_language_stops_the_build(tmp_path):
+    french = [*FRENCH[:3], [*FRENCH[3], "more"]]
+    assert "it has no row for v11, 2016" in failure(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, french))
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

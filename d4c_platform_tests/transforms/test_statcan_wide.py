@@ -1,5 +1,7 @@
 """Census tables: every value of the page becomes a row, under the coordinate that names it."""
 
+import csv
+
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -87,10 +89,16 @@ def test_the_french_page_gives_the_french_labels_and_has_to_agree(tmp_path):
         table(tmp_path, r.english_zip(tmp_path, LINES, header()), r.french_zip(tmp_path, french, header(1)))
 
 
-def test_a_value_that_is_no_number_is_named_by_the_line_of_its_page(tmp_path):
-    bad = [*LINES, line("2.1", ("7", ""), ("4", ""), ("three", ""))]
-    with pytest.raises(PermanentFailure, match="line 4: VALUE is 'three'"):
-        table(tmp_path, r.english_zip(tmp_path, bad, header()))
+def test_what_cannot_be_kept_is_counted_in_rows_and_named_by_the_line_of_its_page(tmp_path):
+    bad = [*LINES, [*line("2.1", ("7", ""), ("4", ""), ("3", "")), "more"], line("2.1", ("7", ""), ("4", ""), ("three", ""))]
+    built, _ = table(tmp_path, r.english_zip(tmp_path, bad, header()))
+    with built.rejects.open(encoding="utf-8") as file:
+        found = [(x["place"], x["reason"]) for x in csv.DictReader(file)]
+    assert found == [
+        ("line 4", "it has 12 fields where the header has 11"),
+        ("line 5", "VALUE is 'three', which cannot be read"),
+    ]
+    assert (built.counts["source_rows"], built.counts["rejected_rows"], built.rows) == (12, 4, 8)
 
 
 def test_two_dimensions_side_by_side_are_not_guessed(tmp_path):
