@@ -22,7 +22,6 @@ from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, changes, checks, manifest
 from d4c_platform.transforms import build as transform
 from d4c_platform.transforms.preview import preview
-from d4c_platform.transforms.rejects import REJECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,8 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         artifact = artifact_of(built, version_id, digests)
         before = platform.predecessor(dataset, version_id)
         earlier = records.read(Build, before) if before else None
-        if built.rejects is not None:  # also when that blocks it: a person will want to see them
-            portal.stage_companion(version_id, REJECTS, built.rejects.read_bytes())
+        for name, path in built.beside.items():  # also when a check blocks it: a person will want to see the rejects
+            portal.stage_companion(version_id, name, path.read_bytes())
         verdicts = checks.check(dataset, artifact, built.path, earlier.artifacts[0] if earlier else None)
         if not all(v.passed for v in verdicts if v.severity is Severity.BLOCKING):
             return Refused(verdicts)

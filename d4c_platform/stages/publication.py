@@ -22,6 +22,7 @@ from d4c_platform.stages.ingest import folder_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
 from d4c_platform.transforms.rejects import REJECTS
+from d4c_platform.transforms.statcan_members import MEMBERS
 
 D = TypeVar("D", bound=Document)
 
@@ -134,7 +135,7 @@ def _beside(platform: Platform, version_id: str, build: Build, manifest: Manifes
     """The small files that are not yet published beside the version; those that are stay as they are."""
     release = _need(platform, Release, version_id, "raw_release")
     files = {c.name: c.content for c in companions_of(platform.dataset_of(version_id), release, build, manifest)}
-    for name in (PREVIEW, REJECTS):
+    for name in (PREVIEW, REJECTS, MEMBERS):
         staged = platform.portal.staged_companion(version_id, name)
         if staged is not None:
             files[name] = staged

@@ -19,12 +19,13 @@ import pyarrow as pa
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import parquet, statcan_french, statcan_metadata, statcan_select
+from d4c_platform.transforms import parquet, statcan_french, statcan_members, statcan_metadata, statcan_select
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import BATCH_ROWS, engine
 from d4c_platform.transforms.logical_hash import canonical_order
 from d4c_platform.transforms.rejects import REJECTS, Rejects
 from d4c_platform.transforms.statcan_columns import TITLES, TYPES, Layout, layout_of, output_names
+from d4c_platform.transforms.statcan_members import MEMBERS
 from d4c_platform.transforms.statcan_stage import stage, stage_members, stage_periods
 from d4c_platform.transforms.statcan_wide import is_wide, lay_down
 
@@ -79,6 +80,9 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
             "unresolved_periods": statcan_select.unresolved_periods(sql, layout),
             **statcan_select.label_counts(sql, layout, positions, french_file=bool(french)),
         }
+        beside = {REJECTS: rejects.path} if rejects.path else {}
+        if metadata:
+            beside[MEMBERS] = statcan_members.write(workdir / MEMBERS, dataset, version_id, metadata)
         if metadata and metadata.data_points is not None:
             counts["publisher_rows"] = metadata.data_points
         return BuiltFile(
@@ -89,7 +93,7 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
             key=dataset.key,
             period=statcan_select.period(sql),
             counts=MappingProxyType(dict(sorted(counts.items()))),
-            rejects=rejects.path,
+            beside=MappingProxyType(beside),
         )
 
 

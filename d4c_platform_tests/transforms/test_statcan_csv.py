@@ -170,7 +170,7 @@ def test_a_french_file_with_other_columns_is_refused(tmp_path):
 
 
 def rejected(built) -> list[dict[str, str]]:
-    with built.rejects.open(encoding="utf-8") as file:
+    with built.beside["rejects.csv"].open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -269,3 +269,48 @@ def test_the_working_directory_keeps_nothing_but_the_table(tmp_path):
     built, _ = table(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH))
     assert list((tmp_path / "work").iterdir()) == [built.path]
     shutil.rmtree(tmp_path / "work")
+
+
+def test_the_members_of_dimensions_lie_beside_the_table_with_their_hierarchy(tmp_path):
+    def member(number: int, parent: int | None, en: str, fr: str, **more: object) -> dict[str, object]:
+        return {"memberId": number, "parentMemberId": parent, "memberNameEn": en, "memberNameFr": fr, **more}
+
+    cube = [
+        {
+            "dimensionPositionId": 1,
+            "dimensionNameEn": "Geography",
+            "dimensionNameFr": "Géographie",
+            "member": [
+                member(2, 1, "Quebec", "Québec", classificationCode="24", geoLevel=2, vintage=2021, terminated=0),
+                member(1, None, "Canada", "Canada", classificationCode="11124", geoLevel=0, terminated=1),
+            ],
+        },
+        {
+            "dimensionPositionId": 2,
+            "dimensionNameEn": "Type of dwelling",
+            "dimensionNameFr": "Genre de logement",
+            "member": [
+                member(1, None, "Total", "Total"),
+                member(10, 1, "Single-detached house", "Maison individuelle non attenante"),
+                member(11, 12, "In a circle", "En cercle"),
+                member(12, 11, "In a circle", "En cercle"),
+                member(13, 99, "Without its parent", "Sans parent"),
+            ],
+        },
+    ]
+    built, _ = table(tmp_path, r.english_zip(tmp_path, ROWS), r.metadata_json(tmp_path, data_points=4, dimension=cube))
+    rows = pq.read_table(built.beside["members.parquet"]).to_pylist()
+    found = [(x["dimension"], x["member"], x["parent"], x["depth"], x["member_fr"]) for x in rows]
+    assert found == [
+        (1, 1, None, 0, "Canada"),
+        (1, 2, 1, 1, "Québec"),
+        (2, 1, None, 0, "Total"),
+        (2, 10, 1, 1, "Maison individuelle non attenante"),
+        (2, 11, 12, None, "En cercle"),
+        (2, 12, 11, None, "En cercle"),
+        (2, 13, None, None, "Sans parent"),
+    ]
+    assert [(x["code"], x["geo_level"], x["vintage"], x["terminated"]) for x in rows[:2]] == [
+        ("11124", 0, None, True),
+        ("24", 2, 2021, False),
+    ]

@@ -92,7 +92,7 @@ def test_the_french_page_gives_the_french_labels_and_has_to_agree(tmp_path):
 def test_what_cannot_be_kept_is_counted_in_rows_and_named_by_the_line_of_its_page(tmp_path):
     bad = [*LINES, [*line("2.1", ("7", ""), ("4", ""), ("3", "")), "more"], line("2.1", ("7", ""), ("4", ""), ("three", ""))]
     built, _ = table(tmp_path, r.english_zip(tmp_path, bad, header()))
-    with built.rejects.open(encoding="utf-8") as file:
+    with built.beside["rejects.csv"].open(encoding="utf-8") as file:
         found = [(x["place"], x["reason"]) for x in csv.DictReader(file)]
     assert found == [
         ("line 4", "it has 12 fields where the header has 11"),
