@@ -97,6 +97,8 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         artifact = artifact_of(built, version_id, digests)
         before = platform.predecessor(dataset, version_id)
         earlier = records.read(Build, before) if before else None
+        for name, path in built.beside.items():  # also when a check blocks it: a person will want to see the rejects
+            portal.stage_companion(version_id, name, path.read_bytes())
         verdicts = checks.check(dataset, artifact, built.path, earlier.artifacts[0] if earlier else None)
         if not all(v.passed for v in verdicts if v.severity is Severity.BLOCKING):
             return Refused(verdicts)

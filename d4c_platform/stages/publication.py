@@ -21,6 +21,8 @@ from d4c_platform.stages.companions import PREVIEW, companions_of, torrents_of
 from d4c_platform.stages.ingest import folder_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
+from d4c_platform.transforms.rejects import REJECTS
+from d4c_platform.transforms.statcan_members import MEMBERS
 
 D = TypeVar("D", bound=Document)
 
@@ -133,9 +135,10 @@ def _beside(platform: Platform, version_id: str, build: Build, manifest: Manifes
     """The small files that are not yet published beside the version; those that are stay as they are."""
     release = _need(platform, Release, version_id, "raw_release")
     files = {c.name: c.content for c in companions_of(platform.dataset_of(version_id), release, build, manifest)}
-    preview = platform.portal.staged_companion(version_id, PREVIEW)
-    if preview is not None:
-        files[PREVIEW] = preview
+    for name in (PREVIEW, REJECTS, MEMBERS):
+        staged = platform.portal.staged_companion(version_id, name)
+        if staged is not None:
+            files[name] = staged
     return {name: body for name, body in files.items() if platform.portal.lacks(version_id, name)}
 
 

@@ -24,8 +24,8 @@ class BuiltFile:
 
     Attributes:
         path: the file in the working directory.
-        rejects: rows that could not be kept, with line and reason; None when every row is in the file.
         counts: kept, never hidden: source rows, suppressed values, invalid DGUIDs, null geometries…
+        beside: small files that belong to it, by the name they are published under: rejected rows, members of dimensions.
 
     The other attributes are those of `Artifact`.
     """
@@ -42,7 +42,7 @@ class BuiltFile:
     geometry_types: tuple[str, ...] = ()
     period: tuple[str, str] | None = None
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    rejects: Path | None = None
+    beside: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact:

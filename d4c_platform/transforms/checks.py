@@ -19,6 +19,7 @@ from d4c_platform.model.records import Artifact, ColumnInfo, Severity, Verdict
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import engine, quoted
 from d4c_platform.transforms.machine import machine_troubles
+from d4c_platform.transforms.rejects import REJECTS
 
 LEAST_GEOMETRY_SHARE = 0.95  # fewer rows with a shape means that the join or the file is broken, not that some are unlocated
 LEAST_SIZE_SHARE = 0.8  # of the predecessor's rows; below, a person should look
@@ -76,16 +77,24 @@ def _rows(case: _Case) -> _Finding:
 def _no_row_lost(case: _Case) -> _Finding:
     if "source_rows" not in case.built.counts:
         return True, "The source does not count its rows."
-    source = case.count("source_rows")
-    return source == case.built.rows, f"{source:,} rows were read from the source and {case.built.rows:,} are in the artifact."
+    source, rejected = case.count("source_rows"), case.count("rejected_rows")
+    told = f"{source:,} rows were read from the source and {case.built.rows:,} are in the artifact"
+    return source == case.built.rows + rejected, f"{told}, {rejected:,} among the rejects." if rejected else f"{told}."
+
+
+def _rejected_rows(case: _Case) -> _Finding:
+    rejected = case.count("rejected_rows")
+    if not rejected:
+        return True, "Every row could be kept."
+    return False, f"{rejected:,} rows could not be read; {REJECTS} names their lines and the reasons."
 
 
 def _publisher_rows(case: _Case) -> _Finding:
     if "publisher_rows" not in case.built.counts:
         return True, "The publisher gives no figure to compare with."
-    stated = case.count("publisher_rows")
-    agrees = "as the publisher says" if stated == case.built.rows else f"but the publisher says {stated:,} data points"
-    return stated == case.built.rows, f"The table has {case.built.rows:,} rows, {agrees}."
+    stated, rows = case.count("publisher_rows"), case.built.rows + case.count("rejected_rows")
+    agrees = "as the publisher says" if stated == rows else f"but the publisher says {stated:,} data points"
+    return stated == rows, f"The table has {rows:,} rows, {agrees}."
 
 
 def _columns(case: _Case) -> _Finding:
@@ -178,7 +187,8 @@ def _drift(case: _Case) -> _Finding:
 
 CHECKS: tuple[tuple[str, bool, str], ...] = (
     ("rows", True, "The artifact has rows, as many as were built."),
-    ("no_row_lost", True, "Every row of the source is in the artifact."),
+    ("no_row_lost", True, "Every row of the source is in the artifact or among the rejects."),
+    ("rejected_rows", True, "Every row of the source could be read."),
     ("publisher_rows", True, "The number of rows is the publisher's own figure."),
     ("columns", True, "The declared columns are there, typed and filled as declared."),
     ("key", True, "The key identifies each row."),
@@ -196,6 +206,7 @@ CHECKS: tuple[tuple[str, bool, str], ...] = (
 _RULES: dict[str, Callable[[_Case], _Finding]] = {
     "rows": _rows,
     "no_row_lost": _no_row_lost,
+    "rejected_rows": _rejected_rows,
     "publisher_rows": _publisher_rows,
     "columns": _columns,
     "key": _key,

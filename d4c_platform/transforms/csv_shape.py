@@ -1,11 +1,14 @@
-"""The shape of a CSV, proved while its bytes pass: every record has as many fields as the header.
+"""The shape of a CSV, proved while its bytes pass: every record that passes has as many fields as the header.
 
 DuckDB's reader is fast but lenient: it takes a row with one empty field too many. Separators are counted between quotes with
 NumPy at several hundred megabytes a second, so a row that is too long or too short is named by its line in the file before
 anything is read from it, and the number of records is known independently of the reader that parses them. A blank line is
 no record: it has no fields to lose.
 
-Not here: what to do with a bad row (whoever reads fails; nothing is skipped).
+A record that is too long or too short is handed to `rejects` and does not pass; without somebody who keeps them it is a
+failure. Records pass byte by byte as they are.
+
+Not here: what becomes of rejected records (rejects).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.transforms.rejects import Rejects
 
 MAX_RECORD_BYTES = 32 << 20  # longer means a quote that never closes
 BOM = b"\xef\xbb\xbf"
@@ -25,23 +29,42 @@ _SHOWN = 160  # characters of a bad row that an error shows
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a CSV is made of. `one_line_each` says that record n stands on line n + 1."""
+    """What a CSV is made of.
+
+    Attributes:
+        records: that passed; the rejected ones are not among them.
+        one_line_each: every record, passed or not, stands on one line.
+        rejected: the lines of records that did not pass.
+    """
 
     header: tuple[str, ...]
     separator: str
     records: int
     one_line_each: bool
+    rejected: tuple[int, ...] = ()
+
+    def place(self, record: int) -> str:
+        """Where a record that passed stands in the file, as precisely as it is known; the first one is number 0."""
+        if not self.one_line_each:
+            return f"row {record + 1} after the header"
+        line = record + 2
+        for rejected in self.rejected:
+            line += rejected <= line
+        return f"line {line}"
 
 
 class ShapeReader:
-    """Takes a CSV's bytes chunk by chunk; ends in its shape or in a failure that names the line.
+    """Takes a CSV's bytes chunk by chunk, gives back those that are proved, and knows the shape when it has ended.
 
     Args:
         separator: of fields, when it is declared; otherwise the header says whether it is a comma or a semicolon.
+        rejects: takes the records that do not pass; without it the first one is a failure.
     """
 
-    def __init__(self, file: str, separator: str = "") -> None:
-        self._file = file
+    def __init__(self, file: str, separator: str = "", rejects: Rejects | None = None) -> None:
+        self._file, self._rejects = file, rejects
+        self._passed: list[bytes] = []
+        self._rejected: list[int] = []
         self._rest = b""
         self._header: tuple[str, ...] = ()
         self._separator = separator
@@ -49,17 +72,19 @@ class ShapeReader:
         self._line = 1  # of the first byte of the rest
         self._started = False
 
-    def update(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes) -> bytes:
+        """The next bytes of the file; gives the header and the records that are whole by now, without a byte order mark."""
         data = self._rest + chunk if self._rest else chunk
         if not self._started:
             if len(data) < len(BOM):
                 self._rest = data
-                return
+                return b""
             data, self._started = data.removeprefix(BOM), True
         self._take(data)
+        return self._given()
 
-    def finish(self) -> Shape:
-        """The shape of the whole file.
+    def end(self) -> bytes:
+        """Called after the last chunk: what was left of the file.
 
         Raises:
             PermanentFailure: a quote never closes, or there is no header.
@@ -70,7 +95,18 @@ class ShapeReader:
                 raise self._never_closes()
         if not self._header:
             raise PermanentFailure("the CSV is empty: it has no header", file=self._file, remedy="Fetch the release again")
-        return Shape(self._header, self._separator, self._records, one_line_each=self._line == self._records + 2)
+        return self._given()
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the whole file, once it has ended."""
+        rejected = tuple(self._rejected)
+        one_line_each = self._line == self._records + len(rejected) + 2
+        return Shape(self._header, self._separator, self._records, one_line_each=one_line_each, rejected=rejected)
+
+    def _given(self) -> bytes:
+        passed, self._passed = self._passed, []
+        return passed[0] if len(passed) == 1 else b"".join(passed)
 
     def _take(self, data: bytes) -> None:
         if not self._header:
@@ -88,10 +124,15 @@ class ShapeReader:
         lengths = np.diff(ends, prepend=-1) - 1
         blank = (lengths == 0) | ((lengths == 1) & (bytes_[ends - 1] == _RETURN))
         bad = np.flatnonzero((fields != len(self._header)) & ~blank)
-        if len(bad):
-            raise self._ragged(data, ends, int(bad[0]), int(fields[bad[0]]))
         last = int(ends[-1]) + 1
-        self._records += len(ends) - int(blank.sum())
+        at = 0
+        for record in map(int, bad):
+            begins = int(ends[record - 1]) + 1 if record else 0
+            self._reject(data, begins, int(ends[record]), int(fields[record]))
+            self._passed.append(data[at:begins])
+            at = int(ends[record]) + 1
+        self._passed.append(data[at:last])
+        self._records += len(ends) - int(blank.sum()) - len(bad)
         self._line += data.count(b"\n", 0, last)
         self._keep(data[last:])
 
@@ -117,6 +158,7 @@ class ShapeReader:
         # French full-table files separate with semicolons because their decimals have commas.
         self._separator = self._separator or max(",;", key=lambda s: len(next(csv.reader([text], delimiter=s))))
         self._header = tuple(name.strip() for name in next(csv.reader([text], delimiter=self._separator)))
+        self._passed.append(data[: end + 1])
         self._line += data.count(b"\n", 0, end + 1)
         self._rest = b""
         return data[end + 1 :]
@@ -126,12 +168,16 @@ class ShapeReader:
             raise self._never_closes()
         self._rest = data
 
-    def _ragged(self, data: bytes, ends: np.ndarray[tuple[int], np.dtype[np.int64]], bad: int, fields: int) -> Exception:
-        begins = int(ends[bad - 1]) + 1 if bad else 0
+    def _reject(self, data: bytes, begins: int, ends: int, fields: int) -> None:
         line = self._line + data.count(b"\n", 0, begins)
-        row = data[begins : int(ends[bad])].rstrip(b"\r")
+        row = data[begins:ends].rstrip(b"\r")
+        reason = f"it has {fields} fields where the header has {len(self._header)}"
+        if self._rejects is not None:
+            self._rejects.add(self._file, f"line {line}", reason, row)
+            self._rejected.append(line)
+            return
         shown = row[:_SHOWN].decode("utf-8", "replace") + ("…" if len(row) > _SHOWN else "")
-        return PermanentFailure(
+        raise PermanentFailure(
             f"line {line} has {fields} fields where the header has {len(self._header)}: {shown}",
             file=self._file,
             remedy="Tell the publisher which line is wrong; fetch the release again when it is corrected",

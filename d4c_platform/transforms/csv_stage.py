@@ -10,7 +10,6 @@ Not here: what a column means and which type it has (statcan_select, csv_table).
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +28,22 @@ _TELL = "Tell the publisher which line is wrong; fetch the release again when it
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A CSV that is inside DuckDB, whole: as many rows as the file has records. `first` is the rowid of its first row."""
+    """A CSV that is inside DuckDB, whole.
+
+    Attributes:
+        first: the rowid of its first row.
+        rows_a_record: how many rows were made of each record; one, unless a census table was laid down.
+    """
 
     table: str
     name: str
     shape: Shape
     first: int = 0
+    rows_a_record: int = 1
 
     def place(self, rowid: int) -> str:
         """Where a row stands in the file, as precisely as it is known."""
-        row = rowid - self.first
-        return f"line {row + 2}" if self.shape.one_line_each else f"row {row + 1} after the header"
+        return self.shape.place((rowid - self.first) // self.rows_a_record)
 
 
 def stage_member(
@@ -58,9 +62,10 @@ def stage_member(
     with member.open() as stream, target.open("wb") as out:
         text = _Transcoder(transform.encoding, member.name)
         while chunk := stream.read(CHUNK_BYTES):
-            _each(text.take(chunk), reader.update, out.write)
-        _each(text.take(b"", final=True), reader.update, out.write)
-    shape = reader.finish()
+            out.write(reader.take(text.take(chunk)))
+        out.write(reader.take(text.take(b"", final=True)))
+        out.write(reader.end())
+    shape = reader.shape
     if like is not None and shape.header != like.shape.header:
         target.unlink()
         raise PermanentFailure(
@@ -138,12 +143,6 @@ def _difference(here: tuple[str, ...], there: tuple[str, ...]) -> str:
     place = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
     names = (header[place] if place < len(header) else "missing" for header in (here, there))
     return "column {} is {} instead of {}".format(place + 1, *names)
-
-
-def _each(data: bytes, *takers: Callable[[bytes], object]) -> None:
-    if data:
-        for take in takers:
-            take(data)
 
 
 def _cause(error: str) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from d4c_platform.model.errors import PermanentFailure
 
-REQUIRED = ("REF_DATE", "VECTOR", "COORDINATE", "VALUE")
+REQUIRED = ("REF_DATE", "COORDINATE", "VALUE")
 LABELS = ("UOM", "SCALAR_FACTOR")  # fixed columns whose text depends on the language
 FRENCH = {
     "REF_DATE": "PÉRIODE DE RÉFÉRENCE",
@@ -84,26 +84,27 @@ class Layout:
 _FIXED = (
     *REQUIRED,
     *LABELS,
-    *("GEO", "DGUID", "UOM_ID", "SCALAR_ID", "STATUS", "SYMBOL", "TERMINATED", "DECIMALS"),
+    *("VECTOR", "GEO", "DGUID", "UOM_ID", "SCALAR_ID", "STATUS", "SYMBOL", "TERMINATED", "DECIMALS"),
 )
 
 
-def layout_of(header: tuple[str, ...], file: str) -> Layout:
+def layout_of(header: tuple[str, ...], file: str, *, census: bool = False) -> Layout:
     """Recognise the columns of an English header.
+
+    Args:
+        census: it is a census table that was laid down (statcan_wide), and has no vectors.
 
     Raises:
         PermanentFailure: columns that every full table has are missing.
     """
     fixed = {name: max(i for i, h in enumerate(header) if h == name) for name in _FIXED if name in header}
-    missing = [name for name in REQUIRED if name not in fixed]
+    required = REQUIRED if census else (*REQUIRED, "VECTOR")
+    missing = [name for name in required if name not in fixed]
     if missing:
-        semi_wide = any(h.casefold() == "symbol" or h.casefold().startswith("symbol ") for h in header)
         raise PermanentFailure(
             f"the header has no {', '.join(missing)} (it has {', '.join(header[:12])}{'…' if len(header) > 12 else ''})",
             file=file,
-            remedy="This is a semi-wide census table, which the transform does not read"
-            if semi_wide
-            else "This is not a Statistics Canada full-table CSV; check the product id in the declaration",
+            remedy="This is not a Statistics Canada full-table CSV; check the product id in the declaration",
         )
     taken = {"uom", "scalar_factor", "geo"}
     labels = []
@@ -166,7 +167,8 @@ def output_names(layout: Layout, *, french_labels: bool, french_file: bool) -> I
             yield from (f"{label.lower()}_{lang}" for lang in (("en", "fr") if french_file else ("en",)))
         if layout.has(code):
             yield code.lower()
-    yield from ("vector", "vector_id", "coordinate", "value")
+    yield from ("vector", "vector_id") if layout.has("VECTOR") else ()
+    yield from ("coordinate", "value")
     yield from (name.lower() for name in ("STATUS", "SYMBOL", "TERMINATED", "DECIMALS") if layout.has(name))
 
 

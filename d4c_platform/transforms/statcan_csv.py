@@ -2,9 +2,11 @@
 
 The CSV streams out of its zip while its shape is proved (csv_shape), DuckDB reads it once as text into a file of its own,
 and everything after is SQL over that: types, periods, labels, one sort, one stream into the writer. Nothing is held whole;
-nothing is guessed. What the publisher wrote stays: STATUS, SYMBOL, DGUID and COORDINATE verbatim, suppressed values null.
+nothing is guessed. What the publisher wrote stays: STATUS, SYMBOL, DGUID and COORDINATE verbatim, suppressed values null. A
+row that cannot be read is kept apart and counted (rejects).
 
-Not here: what a REF_DATE means (statcan_periods), which column is what (statcan_columns), the French file (statcan_french).
+Not here: what a REF_DATE means (statcan_periods), which column is what (statcan_columns), the French file (statcan_french),
+census tables, whose last dimension lies across the page (statcan_wide).
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ import pyarrow as pa
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import parquet, statcan_french, statcan_metadata, statcan_select
+from d4c_platform.transforms import parquet, statcan_french, statcan_members, statcan_metadata, statcan_select
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import BATCH_ROWS, engine
 from d4c_platform.transforms.logical_hash import canonical_order
+from d4c_platform.transforms.rejects import REJECTS, Rejects
 from d4c_platform.transforms.statcan_columns import TITLES, TYPES, Layout, layout_of, output_names
+from d4c_platform.transforms.statcan_members import MEMBERS
 from d4c_platform.transforms.statcan_stage import stage, stage_members, stage_periods
+from d4c_platform.transforms.statcan_wide import is_wide, lay_down
 
 SORTED_BY = ("vector_id", "ref_start_date", "ref_date")
-CANONICAL_KEY = (*SORTED_BY, "coordinate")
 
 
 def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
@@ -39,14 +43,22 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
     """
     english, french, described = _files(raw)
     metadata = statcan_metadata.read(described) if described else None
-    with engine(workdir) as sql:
-        staged = stage(sql, "en", english, workdir)
-        layout = layout_of(staged.shape.header, staged.name)
-        figures = statcan_select.figures(sql, staged, layout)
+    with engine(workdir) as sql, Rejects(workdir / REJECTS) as rejects:
+        staged = stage(sql, "en", english, workdir, rejects)
+        census = is_wide(staged.shape.header)
+        if census:
+            staged = lay_down(sql, staged)
+        layout = layout_of(staged.shape.header, staged.name, census=census)
+        sorted_by = SORTED_BY if layout.has("VECTOR") else SORTED_BY[1:]
+        # Of a census table a line is as many rows as it has values.
+        ragged = len(staged.shape.rejected) * staged.rows_a_record
+        unreadable = statcan_select.reject_unreadable(sql, staged, layout, rejects)
+        figures = statcan_select.figures(sql, layout)
         stage_periods(sql, layout, metadata.frequency_code if metadata else None)
         positions = stage_members(sql, layout, metadata, staged) if metadata else ()
         if french:
-            statcan_french.stage_and_prove(sql, layout, staged, stage(sql, "fr", french, workdir))
+            other = stage(sql, "fr", french, workdir, rejects)
+            statcan_french.stage_and_prove(sql, layout, staged, lay_down(sql, other) if census else other)
         names = tuple(output_names(layout, french_labels=bool(metadata or french), french_file=bool(french)))
         columns = _columns(dataset, names, layout, metadata, integral=figures.integral)
         select = statcan_select.select(layout, columns, positions=positions, french_file=bool(french))
@@ -57,16 +69,20 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
             columns,
             reader,
             expected_rows=staged.shape.records,
-            order=canonical_order(CANONICAL_KEY, names),
+            order=canonical_order((*sorted_by, "coordinate"), names),
             facts=parquet.describe(dataset, version_id),
-            sorted_by=SORTED_BY,
+            sorted_by=sorted_by,
         )
         counts = {
-            "source_rows": staged.shape.records,
+            "source_rows": staged.shape.records + ragged,
+            "rejected_rows": ragged + unreadable,
             **figures.counts,
             "unresolved_periods": statcan_select.unresolved_periods(sql, layout),
             **statcan_select.label_counts(sql, layout, positions, french_file=bool(french)),
         }
+        beside = {REJECTS: rejects.path} if rejects.path else {}
+        if metadata:
+            beside[MEMBERS] = statcan_members.write(workdir / MEMBERS, dataset, version_id, metadata)
         if metadata and metadata.data_points is not None:
             counts["publisher_rows"] = metadata.data_points
         return BuiltFile(
@@ -77,6 +93,7 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
             key=dataset.key,
             period=statcan_select.period(sql),
             counts=MappingProxyType(dict(sorted(counts.items()))),
+            beside=MappingProxyType(beside),
         )
 
 

@@ -23,14 +23,16 @@ def stage_and_prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Sta
         PermanentFailure: with the first row that disagrees.
     """
     check_french(layout, french.shape.header, len(english.shape.header), french.name)
-    if english.shape.records != french.shape.records:
-        raise _disagree(french, f"it has {french.shape.records:,} rows and the English file {english.shape.records:,}")
+    here, there = (s.shape.records + len(s.shape.rejected) * s.rows_a_record for s in (french, english))
+    if here != there:
+        raise _disagree(french, f"it has {here:,} rows and the English file {there:,}")
     _prove(sql, layout, english, french)
     _labels(sql, layout, french)
 
 
 def _prove(sql: duckdb.DuckDBPyConnection, layout: Layout, english: Staged, french: Staged) -> None:
-    ref_date, vector, coordinate, value = (f"c{layout.fixed[n]}" for n in ("REF_DATE", "VECTOR", "COORDINATE", "VALUE"))
+    ref_date, coordinate, value = (f"c{layout.fixed[n]}" for n in ("REF_DATE", "COORDINATE", "VALUE"))
+    vector = f"c{layout.fixed['VECTOR']}" if layout.has("VECTOR") else coordinate  # a census table's rows have no other name
     number = f"try_cast(e.{value} AS DOUBLE) IS DISTINCT FROM try_cast(replace(f.{value}, ',', '.') AS DOUBLE)"
     readable = f"(f.{value} IS NOT NULL AND try_cast(replace(f.{value}, ',', '.') AS DOUBLE) IS NULL)"
     row = sql.execute(

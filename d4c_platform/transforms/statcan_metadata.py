@@ -20,9 +20,23 @@ MAX_BYTES = 256 << 20  # the largest descriptions (98-10 tables with every munic
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """A member of a dimension; what the publisher leaves out is None.
+
+    Attributes:
+        parent: id of the member above it in its dimension.
+        code: in the publisher's classification; of a place its SGC code.
+        geo_level: of a place, from 0 (country) down.
+        terminated: whether its series go on no more.
+    """
+
     id: str
     en: str
     fr: str
+    parent: str | None = None
+    code: str | None = None
+    geo_level: int | None = None
+    vintage: int | None = None
+    terminated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +84,22 @@ def _cube(said: Any) -> dict[str, Any]:
 
 
 def _dimension(said: dict[str, Any]) -> Dimension:
-    members = tuple(
-        Member(str(m["memberId"]), _text(m.get("memberNameEn")), _text(m.get("memberNameFr"))) for m in said["member"]
-    )
+    members = tuple(_member(m) for m in said["member"])
     return Dimension(int(said["dimensionPositionId"]), _text(said["dimensionNameEn"]), _text(said["dimensionNameFr"]), members)
+
+
+def _member(said: dict[str, Any]) -> Member:
+    terminated = _number(said.get("terminated"))
+    return Member(
+        id=str(said["memberId"]),
+        en=_text(said.get("memberNameEn")),
+        fr=_text(said.get("memberNameFr")),
+        parent=_text(said.get("parentMemberId")) or None,
+        code=_text(said.get("classificationCode")) or None,
+        geo_level=_number(said.get("geoLevel")),
+        vintage=_number(said.get("vintage")),
+        terminated=None if terminated is None else bool(terminated),
+    )
 
 
 def _text(said: Any) -> str:

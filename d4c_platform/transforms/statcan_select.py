@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
-from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.naming import DGUID
 from d4c_platform.transforms.csv_stage import Staged
 from d4c_platform.transforms.engine import literal, quoted, scalar
 from d4c_platform.transforms.parquet import Column
+from d4c_platform.transforms.rejects import MOST, Rejects
 from d4c_platform.transforms.statcan_columns import Layout
 
 _WHOLE = ("UOM_ID", "SCALAR_ID", "DECIMALS")
@@ -29,16 +31,12 @@ class Figures:
     counts: dict[str, int]
 
 
-def figures(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: Layout) -> Figures:
-    """Count what will be told, and refuse texts that are no numbers.
-
-    Raises:
-        PermanentFailure: a VALUE, VECTOR or code is not what its column holds; names the line.
-    """
-    _refuse_unreadable(sql, staged, layout)
+def figures(sql: duckdb.DuckDBPyConnection, layout: Layout) -> Figures:
+    """Count what will be told."""
     value = f"c{layout.fixed['VALUE']}"
     number = f"try_cast({value} AS DOUBLE)"
     asked = {
+        "rows": "count(*)",
         "null_values": f"count(*) FILTER ({value} IS NULL)",
         "fractions": f"count(*) FILTER ({number} <> floor({number}) OR abs({number}) > {_EXACT_INTEGERS})",
         "decimals": f"count(*) FILTER (coalesce(try_cast(c{layout.fixed['DECIMALS']} AS INTEGER), 1) <> 0)"
@@ -53,11 +51,17 @@ def figures(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: Layout) -> F
         asked["invalid_dguids"] = f"count(*) FILTER (NOT {_dguid_valid(dguid)})"
     row = sql.execute(f"SELECT {', '.join(asked.values())} FROM en").fetchone()
     counted = dict(zip(asked, map(int, row or ()), strict=True))
-    integral = counted.pop("fractions") == 0 and counted.pop("decimals") == 0 and counted["null_values"] < staged.shape.records
-    return Figures(integral, {k: v for k, v in counted.items() if k != "decimals"})
+    rows, fractions, decimals = (counted.pop(name) for name in ("rows", "fractions", "decimals"))
+    return Figures(not fractions and not decimals and counted["null_values"] < rows, counted)
 
 
-def _refuse_unreadable(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: Layout) -> None:
+def reject_unreadable(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: Layout, rejects: Rejects) -> int:
+    """Move rows whose VALUE, VECTOR or code is not what its column holds to the rejects; returns how many.
+
+    Raises:
+        PermanentFailure: there are too many of them.
+    """
+
     def place(name: str) -> str:
         return f"c{layout.fixed[name]}"
 
@@ -66,26 +70,35 @@ def _refuse_unreadable(sql: duckdb.DuckDBPyConnection, staged: Staged, layout: L
     # DuckDB reads 1_000 and inf as numbers; a publisher that writes them means something else.
     rules = {
         "VALUE": f"{value} IS NOT NULL AND ({number} IS NULL OR NOT isfinite({number}) OR contains({value}, '_'))",
-        "VECTOR": f"NOT regexp_full_match({place('VECTOR')}, 'v[0-9]{{1,18}}')",
         "REF_DATE": f"{place('REF_DATE')} IS NULL",
         "COORDINATE": f"{place('COORDINATE')} IS NULL",
     }
+    if layout.has("VECTOR"):
+        rules["VECTOR"] = f"NOT regexp_full_match({place('VECTOR')}, 'v[0-9]{{1,18}}')"
     rules |= {
         n: f"{place(n)} IS NOT NULL AND NOT regexp_full_match(trim({place(n)}), '[0-9]{{1,9}}')"
         for n in _WHOLE
         if layout.has(n)
     }
     unreadable = " OR ".join(f"({rule})" for rule in rules.values())
-    row = sql.execute(f"SELECT rowid, * FROM en WHERE {unreadable} ORDER BY rowid LIMIT 1").fetchone()
-    if row is None:
-        return
-    bad = next(n for n, rule in rules.items() if scalar(sql, f"SELECT count(*) FROM en WHERE rowid = {row[0]} AND ({rule})"))
-    text = row[layout.fixed[bad] + 1]
-    raise PermanentFailure(
-        f"{staged.place(row[0])}: {bad} is {'empty' if text is None else repr(text)}, which cannot be read",
-        file=staged.name,
-        remedy="Tell the publisher which line is wrong; fetch the release again when it is corrected",
-    )
+    texts = ", ".join(f"coalesce(c{i}, '')" for i in range(len(staged.shape.header)))
+    reasons = ", ".join(f"CASE WHEN {rule} THEN {literal(name)} END" for name, rule in rules.items())
+    found = sql.execute(
+        f"SELECT rowid, coalesce({reasons}), [{texts}] FROM en WHERE {unreadable} ORDER BY rowid LIMIT {MOST + 1}"
+    ).fetchall()
+    for rowid, name, row in found:
+        text = row[layout.fixed[name]]
+        reason = f"{name} is {repr(text) if text else 'empty'}, which cannot be read"
+        rejects.add(staged.name, staged.place(rowid), reason, _as_csv(row))
+    if found:
+        sql.execute(f"DELETE FROM en WHERE {unreadable}")
+    return len(found)
+
+
+def _as_csv(row: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(row)
+    return line.getvalue()
 
 
 def select(layout: Layout, columns: Sequence[Column], *, positions: Sequence[int], french_file: bool) -> str:
@@ -102,7 +115,8 @@ def select(layout: Layout, columns: Sequence[Column], *, positions: Sequence[int
         joins.append(f"LEFT JOIN french f ON f.coordinate = {coordinate}")
     else:
         joins += [f"LEFT JOIN m{p} ON m{p}.id = {_member(coordinate, p)}" for p in positions]
-    order = f"vector_id NULLS LAST, p.first NULLS LAST, ref_date, {coordinate}, e.rowid"
+    series = "vector_id NULLS LAST, " if layout.has("VECTOR") else ""
+    order = f"{series}p.first NULLS LAST, ref_date, {coordinate}, e.rowid"
     return f"SELECT {chosen} FROM en e {' '.join(joins)} ORDER BY {order}"
 
 
@@ -121,7 +135,7 @@ def _expressions(layout: Layout, positions: Sequence[int], *, french_file: bool)
         made[f"{name}_fr"] = f"f.{name}"
     for name in ("uom_id", "scalar_id", "decimals"):
         made[name] = f"trim({made.get(name, 'NULL')})"
-    made["vector_id"] = f"substr({made['vector']}, 2)"
+    made["vector_id"] = f"substr({made.get('vector', 'NULL')}, 2)"
     if "dguid" in made:
         made["dguid_valid"] = _dguid_valid(made["dguid"])
     return made

@@ -17,16 +17,20 @@ from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive
 from d4c_platform.transforms.csv_shape import ShapeReader
 from d4c_platform.transforms.csv_stage import Staged, load
+from d4c_platform.transforms.rejects import Rejects
 from d4c_platform.transforms.statcan_columns import Layout
 from d4c_platform.transforms.statcan_metadata import TableMetadata
 from d4c_platform.transforms.statcan_periods import are_quarters, period_of
 
 
-def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path) -> Staged:
+def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path, rejects: Rejects | None = None) -> Staged:
     """Unpack the data member of a full-table zip, prove its shape, and read it as text.
 
+    Args:
+        rejects: takes ragged rows; without it they are a failure.
+
     Raises:
-        PermanentFailure: no zip, no CSV in it, a ragged row, a character that is not UTF-8.
+        PermanentFailure: no zip, no CSV in it, a character that is not UTF-8.
     """
     target = workdir / f"{table}.csv"
     with archive.opened(path) as opened:
@@ -38,9 +42,11 @@ def stage(sql: duckdb.DuckDBPyConnection, table: str, path: Path, workdir: Path)
                 remedy="Check the product id in the declaration, and fetch the release again",
             )
         name = f"{path.name}/{found[0].filename}"
-        reader = ShapeReader(name)
-        archive.unpack(opened, found[0], target, reader.update)
-    return load(sql, table, target, reader.finish(), name)
+        reader = ShapeReader(name, rejects=rejects)
+        with target.open("wb") as out:
+            out.writelines(reader.take(chunk) for chunk in opened.chunks(found[0]))
+            out.write(reader.end())
+    return load(sql, table, target, reader.shape, name)
 
 
 def stage_periods(sql: duckdb.DuckDBPyConnection, layout: Layout, frequency_code: int | None) -> None:

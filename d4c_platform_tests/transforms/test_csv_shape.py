@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms.csv_shape import Shape, ShapeReader
+from d4c_platform.transforms.rejects import MOST, Rejects
 
 
 def shape_of(data: bytes, chunk: int = 1 << 20) -> Shape:
-    reader = ShapeReader("t.csv")
-    for i in range(0, len(data), chunk):
-        reader.update(data[i : i + chunk])
-    return reader.finish()
+    return passed(data, chunk)[1]
+
+
+def passed(data: bytes, chunk: int = 1 << 20, rejects: Rejects | None = None) -> tuple[bytes, Shape]:
+    reader = ShapeReader("t.csv", rejects=rejects)
+    out = b"".join(reader.take(data[i : i + chunk]) for i in range(0, len(data), chunk))
+    return out + reader.end(), reader.shape
 
 
 cells = st.text(alphabet='ab",;é\n', max_size=6)
@@ -73,3 +77,28 @@ def test_french_files_are_recognised_by_their_separator():
 def test_an_empty_file_has_no_shape():
     with pytest.raises(PermanentFailure, match="no header"):
         shape_of(b"")
+
+
+@given(
+    ragged=st.lists(st.sampled_from(["", "short", "long", "quoted"]), min_size=1, max_size=20),
+    chunk=st.integers(1, 60),
+)
+def test_every_record_passes_as_it_is_or_is_rejected_with_its_line(tmp_path_factory, ragged, chunk):
+    rows = {"": '"a","b, ""c"",\u00e9"', "short": '"a"', "long": '"a","b",""', "quoted": '"a,b"'}
+    lines = [f"{rows[kind]}\n" for kind in ragged]
+    data = b'\xef\xbb\xbf"x","y"\n' + "".join(lines).encode()
+    path = tmp_path_factory.mktemp("rejects") / "rejects.csv"
+    with Rejects(path) as rejects:
+        out, shape = passed(data, chunk, rejects)
+    assert out.decode() == '"x","y"\n' + "".join(line for line, kind in zip(lines, ragged, strict=True) if not kind)
+    bad = [i + 2 for i, kind in enumerate(ragged) if kind]
+    assert (shape.rejected, shape.records + len(bad)) == (tuple(bad), len(ragged))
+    assert [shape.place(n) for n in range(shape.records)] == [f"line {i + 2}" for i, kind in enumerate(ragged) if not kind]
+    kept = list(csv.DictReader(path.open(encoding="utf-8"))) if rejects.path else []
+    assert [(r["place"], r["row"]) for r in kept] == [(f"line {n}", lines[n - 2].removesuffix("\n")) for n in bad]
+
+
+def test_a_file_that_is_broken_everywhere_is_not_rejected_row_by_row(tmp_path):
+    with pytest.raises(PermanentFailure, match="more than 1,000 rows cannot be kept"), Rejects(tmp_path / "r.csv") as rejects:
+        passed(b"a,b\n" + b"1\n" * (MOST + 1), rejects=rejects)
+    assert not (tmp_path / "r.csv").exists()

@@ -1,12 +1,15 @@
 """StatCan full tables: what the artifact says, and how bad releases end."""
 
+import csv
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import build
+from d4c_platform.model.records import Severity
+from d4c_platform.transforms import build, checks
 from d4c_platform_tests.transforms import releases as r
 
 ROWS = [
@@ -166,13 +169,22 @@ def test_a_french_file_with_other_columns_is_refused(tmp_path):
     assert "column 11 is STATUT where VALEUR is expected" in said
 
 
+def rejected(built) -> list[dict[str, str]]:
+    with built.beside["rejects.csv"].open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(("extra", "fields"), [(["", "more"], 17), ([""], 16)])
-def test_a_ragged_row_is_refused_with_its_line(tmp_path, extra, fields):
+def test_a_ragged_row_goes_to_the_rejects_with_its_line(tmp_path, extra, fields):
     rows = [r.row(f"{1900 + i}") for i in range(100)]
     rows[60] += extra
-    said = failure(tmp_path, r.english_zip(tmp_path, rows))
-    assert "98100001-eng.zip/98100001.csv" in said
-    assert f"line 62 has {fields} fields where the header has 15" in said
+    built, kept = table(tmp_path, r.english_zip(tmp_path, rows))
+    (one,) = rejected(built)
+    assert (one["file"], one["place"]) == ("98100001-eng.zip/98100001.csv", "line 62")
+    assert one["reason"] == f"it has {fields} fields where the header has 15"
+    assert one["row"].startswith('"1960","Canada"')
+    assert "1960" not in {row["ref_date"] for row in kept}
+    assert (built.counts["source_rows"], built.counts["rejected_rows"], built.rows) == (100, 1, 99)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +198,35 @@ def test_a_ragged_row_is_refused_with_its_line(tmp_path, extra, fields):
         ({"decimals": "one"}, "DECIMALS is 'one'"),
     ],
 )
-def test_a_text_that_is_no_number_is_refused_with_its_line(tmp_path, change, told):
-    said = failure(tmp_path, r.english_zip(tmp_path, [r.row("2016"), r.row(**change)]))
-    assert f"line 3: {told}, which cannot be read" in said
+def test_a_text_that_is_no_number_goes_to_the_rejects_with_its_line(tmp_path, change, told):
+    ragged = [*r.row("1999"), "more"]
+    built, kept = table(tmp_path, r.english_zip(tmp_path, [r.row("2016"), ragged, r.row(**change), r.row("2020")]))
+    found = [(x["place"], x["reason"]) for x in rejected(built)]
+    assert found == [("line 3", "it has 16 fields where the header has 15"), ("line 4", f"{told}, which cannot be read")]
+    assert [row["ref_date"] for row in kept] == ["2016", "2020"]
+    assert (built.counts["source_rows"], built.counts["rejected_rows"]) == (4, 2)
+
+
+def test_rejected_rows_block_until_somebody_waives_them(tmp_path):
+    built, _ = table(tmp_path, r.english_zip(tmp_path, [r.row("2016"), [*r.row("1999"), "more"]]))
+    verdicts = {v.check: v for v in checks.check(r.table_dataset(key=()), built, built.path, None)}
+    assert not verdicts["rejected_rows"].passed
+    assert verdicts["rejected_rows"].severity is Severity.BLOCKING
+    assert verdicts["no_row_lost"].passed
+    lost = replace(built, counts={**built.counts, "rejected_rows": 0})
+    assert not {v.check: v for v in checks.check(r.table_dataset(key=()), lost, built.path, None)}["no_row_lost"].passed
+
+
+def test_a_row_that_is_broken_in_both_languages_is_rejected_and_the_rest_agrees(tmp_path):
+    english = [*ROWS, [*r.row("1999"), "more"]]
+    french = [*FRENCH, [*r.row("1999", french=True), "more"]]
+    built, kept = table(tmp_path, r.english_zip(tmp_path, english), r.french_zip(tmp_path, french))
+    assert (len(kept), built.counts["rejected_rows"], len(rejected(built))) == (4, 1, 2)
+
+
+def test_a_row_that_is_broken_in_one_language_stops_the_build(tmp_path):
+    french = [*FRENCH[:3], [*FRENCH[3], "more"]]
+    assert "it has no row for v11, 2016" in failure(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, french))
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):
@@ -205,15 +243,6 @@ def test_metadata_that_says_failed_is_refused(tmp_path):
     path = tmp_path / "98100001.json"
     path.write_text('[{"status": "FAILED", "object": "Product not found"}]')
     assert "Product not found" in failure(tmp_path, r.english_zip(tmp_path, ROWS), path)
-
-
-def test_a_semi_wide_census_table_is_refused_by_name(tmp_path):
-    zipped = r.english_zip(
-        tmp_path,
-        [["2021", "Canada", "2021A000011124", "1", "5", ""]],
-        ["REF_DATE", "GEO", "DGUID", "COORDINATE", "Total", "Symbol"],
-    )
-    assert "semi-wide" in failure(tmp_path, zipped)
 
 
 def test_an_html_page_served_as_zip_is_called_that(tmp_path):
@@ -240,3 +269,48 @@ def test_the_working_directory_keeps_nothing_but_the_table(tmp_path):
     built, _ = table(tmp_path, r.english_zip(tmp_path, ROWS), r.french_zip(tmp_path, FRENCH))
     assert list((tmp_path / "work").iterdir()) == [built.path]
     shutil.rmtree(tmp_path / "work")
+
+
+def test_the_members_of_dimensions_lie_beside_the_table_with_their_hierarchy(tmp_path):
+    def member(number: int, parent: int | None, en: str, fr: str, **more: object) -> dict[str, object]:
+        return {"memberId": number, "parentMemberId": parent, "memberNameEn": en, "memberNameFr": fr, **more}
+
+    cube = [
+        {
+            "dimensionPositionId": 1,
+            "dimensionNameEn": "Geography",
+            "dimensionNameFr": "Géographie",
+            "member": [
+                member(2, 1, "Quebec", "Québec", classificationCode="24", geoLevel=2, vintage=2021, terminated=0),
+                member(1, None, "Canada", "Canada", classificationCode="11124", geoLevel=0, terminated=1),
+            ],
+        },
+        {
+            "dimensionPositionId": 2,
+            "dimensionNameEn": "Type of dwelling",
+            "dimensionNameFr": "Genre de logement",
+            "member": [
+                member(1, None, "Total", "Total"),
+                member(10, 1, "Single-detached house", "Maison individuelle non attenante"),
+                member(11, 12, "In a circle", "En cercle"),
+                member(12, 11, "In a circle", "En cercle"),
+                member(13, 99, "Without its parent", "Sans parent"),
+            ],
+        },
+    ]
+    built, _ = table(tmp_path, r.english_zip(tmp_path, ROWS), r.metadata_json(tmp_path, data_points=4, dimension=cube))
+    rows = pq.read_table(built.beside["members.parquet"]).to_pylist()
+    found = [(x["dimension"], x["member"], x["parent"], x["depth"], x["member_fr"]) for x in rows]
+    assert found == [
+        (1, 1, None, 0, "Canada"),
+        (1, 2, 1, 1, "Québec"),
+        (2, 1, None, 0, "Total"),
+        (2, 10, 1, 1, "Maison individuelle non attenante"),
+        (2, 11, 12, None, "En cercle"),
+        (2, 12, 11, None, "En cercle"),
+        (2, 13, None, None, "Sans parent"),
+    ]
+    assert [(x["code"], x["geo_level"], x["vintage"], x["terminated"]) for x in rows[:2]] == [
+        ("11124", 0, None, True),
+        ("24", 2, 2021, False),
+    ]
