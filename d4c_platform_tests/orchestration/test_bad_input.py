@@ -103,21 +103,23 @@ def test_an_html_page_served_as_200(there):
     assert public(there) == before
 
 
-def test_a_ragged_row_is_named_with_its_line(there):
+def test_a_row_that_cannot_be_read_is_named_with_its_line_and_blocks(there):
     before = public(there)
+    for language, separator in (("eng", b","), ("fra", b";")):
 
-    def ragged(body: bytes) -> bytes:
-        lines = body.split(b"\n")
-        lines[4] += b',"one too many"'
-        return b"\n".join(lines)
+        def ragged(body: bytes, separator: bytes = separator) -> bytes:
+            lines = body.split(b"\n")
+            lines[4] = lines[4].rstrip(b"\r") + separator + b'"one too many"'
+            return b"\n".join(lines)
 
-    rewrite(second_release(there), "98100001.csv", ragged)
+        rewrite(second_release(there, language), "98100001.csv", ragged)
     there.sandbox.advance()
     told = fails(there, job="build_and_publish", version=SECOND)
-    assert SECOND in told
-    assert "98100001.csv" in told
-    assert "5" in told
+    assert f"{SECOND}: the check rejected_rows failed" in told
     assert public(there) == before
+    rejects = (there.sandbox.place.portal / "staging" / SECOND / "rejects.csv").read_text(encoding="utf-8")
+    assert "98100001-eng.zip/98100001.csv,line 5,it has" in rejects
+    assert "98100001-fra.zip/98100001.csv,line 5,it has" in rejects
 
 
 def test_a_missing_prj(tmp_path):
