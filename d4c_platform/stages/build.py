@@ -21,6 +21,7 @@ from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, changes, checks, manifest
 from d4c_platform.transforms import build as transform
+from d4c_platform.transforms.method import method
 from d4c_platform.transforms.preview import preview
 
 
@@ -104,7 +105,10 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         if difference.least_bump == "none" and AGAIN_KEY not in release.hint:
             reason = "The artifact's values are those of the version before"
             return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
-        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference)
+        # The same bytes made again, because what was staged is lost, were made by what the record says already.
+        made_with = manifest.made_with() if recorded is None else recorded.made_with
+        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference, made_with=made_with)
+        portal.keep_method(method().body)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
         records.write(build)
