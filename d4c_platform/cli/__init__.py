@@ -27,7 +27,7 @@ NOUNS = {
     "name": "Parse and check names of the D4C file naming convention.",
     "dataset": "Look at and check the declared datasets.",
     "catalog": "Read the one catalog of all versions.",
-    "version": "Build a version again, withdraw one, see what versions still miss.",
+    "version": "Build a version again, overrule its number, withdraw one, see what is missing.",
     "release": "Fetch a release again after its publisher has repaired it.",
     "mirror": "Discard an unpublished draft on a mirror.",
     "sandbox": "Run a whole Data for Canada on this machine.",

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from d4c_platform.model.records import Bump
 from d4c_platform.settings import Settings
 from d4c_platform.stages import withdrawal
 from d4c_platform.stages.outstanding import outstanding
+from d4c_platform.stages.override import override as override_version
 from d4c_platform.stages.platform import Platform
 from d4c_platform.stages.rebuild import Outcome, Rebuilt
 from d4c_platform.stages.rebuild import rebuild as rebuild_version
 
-app = App(name="version", help="Build a version again, withdraw one, see what versions still miss.")
+app = App(name="version", help="Build a version again, overrule its number, withdraw one, see what is missing.")
 
 EXIT_CODES = {Outcome.IDENTICAL: 0, Outcome.SAME_VALUES: 3, Outcome.OTHER_VALUES: 4}
 """Of `rebuild --verify`. What could not be rebuilt at all ends in the codes of every command (cli)."""
@@ -32,6 +34,24 @@ def withdraw(version: str, *, reason: str) -> None:
     with Platform(Settings.read()) as platform:
         done = withdrawal.withdraw(platform, version, reason)
     Console(soft_wrap=True, highlight=False, markup=False).print(f"{version}: withdrawn: {done.reason}")
+
+
+@app.command
+def override(version: str, *, bump: Bump, reason: str) -> None:
+    """Say how much a version changes when the derived bump is wrong; then materialize it once more.
+
+    The word and its reason stand in the version's changelog and manifest, beside what was derived. Values that equal the
+    version before become a version too, then.
+
+    Args:
+        version: the id of a version that is not built yet.
+        bump: what its change counts as.
+        reason: why, for whoever reads the changelog.
+    """
+    with Platform(Settings.read()) as platform:
+        done = override_version(platform, version, bump, reason)
+    told = f"{version}: counts as {done.override.bump}: {done.override.reason}. Now materialize its partition again."
+    Console(soft_wrap=True, highlight=False, markup=False).print(told)
 
 
 @app.command

@@ -2,7 +2,8 @@
 
 Each class is one JSON document under ``records/<version-id>/``; `DOCUMENT` is its file name. The catalog is a pure function
 of these documents. `Copies`, `Torrents` and `ZenodoDraft` may be replaced (a mirror is checked again, web seeds are
-re-issued, a draft is discarded), and `Release` until something was built from it; every other document is written once.
+re-issued, a draft is discarded), `Release` and `OverrideDecision` until something was built; every other document is
+written once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from pydantic import Field
 
 from d4c_platform.model.fact import Document as Document
 from d4c_platform.model.fact import Fact as Fact
+from d4c_platform.model.judgement import Bump as Bump
 from d4c_platform.model.judgement import Changes as Changes
 from d4c_platform.model.judgement import MadeWith as MadeWith
+from d4c_platform.model.judgement import Override as Override
+from d4c_platform.model.judgement import RowChange as RowChange
 from d4c_platform.model.judgement import Severity as Severity
 from d4c_platform.model.judgement import Verdict as Verdict
 
@@ -133,6 +137,16 @@ class Artifact(Fact):
         default_factory=dict,
         description="Kept, never hidden: suppressed values, invalid DGUIDs, null geometries, publisher's own row figure…",
     )
+
+
+class OverrideDecision(Document):
+    """An operator's word on a version's number. Replaceable until the version is built: then its changelog has it."""
+
+    DOCUMENT = "override.json"
+    REPLACEABLE = True
+
+    override: Override
+    decided_at: datetime
 
 
 class Build(Document):

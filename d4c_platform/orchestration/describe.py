@@ -62,12 +62,14 @@ def changelog(c: Changes, rows: int) -> dg.MetadataValue:
         [
             {"change": "compared with", "figure": c.predecessor},
             {"change": "least bump", "figure": c.least_bump},
+            *([{"change": "counted as", "figure": f"{c.override.bump}: {c.override.reason}"}] if c.override else []),
             {"change": "rows added", "figure": f"{c.rows_added:,}"},
             {"change": "rows removed", "figure": f"{c.rows_removed:,}"},
             {"change": "rows changed", "figure": f"{c.rows_changed:,}"},
             {"change": "columns added", "figure": ", ".join(c.columns_added) or "none"},
             {"change": "columns removed", "figure": ", ".join(c.columns_removed) or "none"},
             {"change": "columns retyped", "figure": ", ".join(c.columns_retyped) or "none"},
+            *({"change": f"values of {column}", "figure": f"{n:,}"} for column, n in sorted(c.changed_by_column.items())),
         ]
     )
 

@@ -14,7 +14,7 @@ from d4c_platform.model.records import Artifact, Build, Manifest, Release
 from d4c_platform.storage.portal import GZIP, Portal
 from d4c_platform.torrents.metainfo import compose
 from d4c_platform.torrents.publish import MEDIA_TYPE
-from d4c_platform.transforms.changes import changelog_markdown
+from d4c_platform.transforms.changelog import changelog_json, changelog_markdown
 
 PREVIEW = "preview.svg"
 METHOD = "method.tar.gz"
@@ -25,6 +25,7 @@ def companions_of(dataset: Dataset, release: Release, build: Build, manifest: Ma
     return (
         Companion("README.md", "text/markdown", readme(dataset, release, build, manifest).encode()),
         Companion("CHANGELOG.md", "text/markdown", changelog_markdown(build.changes).encode()),
+        Companion("changelog.json", "application/json", changelog_json(build.version_id, build.changes).encode()),
         Companion("manifest.json", "application/json", manifest.model_dump_json(indent=2).encode()),
     )
 

@@ -34,6 +34,7 @@ def test_another_place_another_time_other_modes_and_compiled_files_give_the_same
     (there / "model" / "__pycache__").mkdir()
     (there / "model" / "__pycache__" / "fact.cpython-311.pyc").write_bytes(b"x")
     assert method.pack(there, method.environment()) == method.method().body
+    assert method.method().body[4:8] == bytes(4)  # no time in gzip's header
 
 
 def test_a_changed_line_gives_other_bytes(tmp_path):
