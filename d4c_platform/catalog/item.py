@@ -15,7 +15,7 @@ from typing import Any
 
 from d4c_platform.catalog.vocabulary import DATA_ROLES, EXTENSIONS, OTHER_ROLES, PORTAL, SOFTWARE, STAC_VERSION, multihash
 from d4c_platform.catalog.wkb import bounds, rectangle
-from d4c_platform.model.dataset import ArcgisSource, CkanSource, Dataset, FixedVintage, OpendatasoftSource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset, FixedVintage
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Item, Manifest, Release
 from d4c_platform.naming import parse, read_date
@@ -25,7 +25,6 @@ PROCESSOR = {"name": "Data for Canada", "roles": ["processor", "host"], "url": "
 LONGITUDE_LATITUDE = frozenset({"OGC:CRS84", "EPSG:4326"})
 PROJECTED_ROLES = ("data", "cog")  # tiles have the projection of every web map
 ROLE_TITLES = {"data": "Data", "pmtiles": "Vector tiles (PMTiles)", "cog": "Cloud-optimized GeoTIFF", "thumbnail": "Preview"}
-STATCAN_TABLE_PAGE = "https://www150.statcan.gc.ca/t1/tbl1/en/tv.action?pid={product_id}01"  # 01: the default view
 
 
 def item(
@@ -157,15 +156,11 @@ def _links(dataset: Dataset, release: Release) -> list[dict[str, Any]]:
     sources = [
         _link("derived_from", file.url, _media_type(file.headers), f"Source file {file.name}", None) for file in release.files
     ]
-    match dataset.source:
-        case StatCanTableSource(product_id=product_id):
-            page = _link("via", STATCAN_TABLE_PAGE.format(product_id=product_id), "text/html", "The publisher's page", "en")
-        case CkanSource() | OpendatasoftSource() as source:
-            page = _link("via", source.page, "text/html", "The publisher's page", None)
-        case ArcgisSource(layer=layer):
-            page = _link("via", layer, "text/html", "The publisher's layer", None)
-        case source:
-            page = _link("via", source.url, "application/octet-stream", "The publisher's file", None)
+    source = dataset.source
+    if source.page is None:
+        page = _link("via", source.address, "application/octet-stream", "The publisher's file", None)
+    else:
+        page = _link("via", source.page, "text/html", source.page_title, source.page_language)
     licence, url = dataset.licence.title, dataset.licence.url
     return [
         *sources,

@@ -15,17 +15,7 @@ from rich.text import Text
 
 from d4c_platform import datasets
 from d4c_platform.datasets.problem import Problem
-from d4c_platform.model.dataset import (
-    ArcgisSource,
-    CkanSource,
-    Dataset,
-    FileListSource,
-    FixedVintage,
-    HttpFileSource,
-    OpendatasoftSource,
-    StatCanGeographySource,
-    StatCanTableSource,
-)
+from d4c_platform.model.dataset import Dataset, FixedVintage
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.family import Family
 from d4c_platform.settings import Settings
@@ -53,7 +43,7 @@ def list_datasets(*, folder: Folder = None, as_json: AsJson = False) -> int:
         # Ids are longer than a column of a table can be without breaking them, and people copy them.
         console.print(Text(dataset.id, style="bold"), soft_wrap=True)
         console.print(Text(f"  {dataset.title.en}\n  {dataset.title.fr}"), soft_wrap=True)
-        facts = f"  {_source(dataset)}, vintage: {_vintage(dataset)}, version {dataset.version}\n"
+        facts = f"  {dataset.source.label}, vintage: {_vintage(dataset)}, version {dataset.version}\n"
         console.print(Text(facts, style="dim"), soft_wrap=True)
     for family in datasets.load_families(folder or datasets.PACKAGED).values():
         console.print(Text(f"family {family.family}", style="bold"), soft_wrap=True)
@@ -176,33 +166,6 @@ def _problem_as_data(problem: Problem) -> dict[str, Any]:
     return {"file": str(problem.file), "line": problem.line, "field": problem.field, "what": problem.what}
 
 
-def _source(dataset: Dataset) -> str:
-    match dataset.source:
-        case StatCanTableSource(product_id=product_id):
-            return f"StatCan {product_id[:2]}-{product_id[2:4]}-{product_id[4:]}"
-        case HttpFileSource(url=url) | StatCanGeographySource(url=url) | FileListSource(url=url):
-            return url.rpartition("/")[2]
-        case CkanSource(package=package, resources=resources):
-            return f"CKAN package {package}, {len(resources)} resource{'s' if len(resources) > 1 else ''}"
-        case OpendatasoftSource(dataset=name, format=form):
-            return f"Opendatasoft dataset {name} as {form}"
-        case ArcgisSource(layer=layer):
-            return "/".join(layer.split("/")[-3:])
-
-
-def _origin(dataset: Dataset) -> str:
-    """Where the source lies, for a person who wants to look."""
-    match dataset.source:
-        case StatCanTableSource(languages=languages):
-            return f"{_source(dataset)} ({', '.join(languages)})"
-        case HttpFileSource(url=url) | StatCanGeographySource(url=url) | FileListSource(url=url):
-            return url
-        case CkanSource() | OpendatasoftSource() as source:
-            return f"{_source(dataset)}: {source.page}"
-        case ArcgisSource(layer=layer, where=where):
-            return f"{layer} where {where}"
-
-
 def _vintage(dataset: Dataset) -> str:
     if isinstance(dataset.vintage, FixedVintage):
         return dataset.vintage.date
@@ -220,7 +183,7 @@ def _show(console: Console, dataset: Dataset) -> None:
         ("description", dataset.description.en),
         ("", dataset.description.fr),
         ("publisher", f"{dataset.publisher.en} / {dataset.publisher.fr}"),
-        ("source", _origin(dataset)),
+        ("source", dataset.source.details),
         ("transform", dataset.transform.kind),
         ("vintage", _vintage(dataset)),
         ("version", dataset.version),

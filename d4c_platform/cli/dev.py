@@ -13,6 +13,7 @@ from typing import NoReturn
 from cyclopts import App
 from rich.console import Console
 
+from d4c_platform.sandbox.place import EVERY_SERVICE
 from d4c_platform.sandbox.up import Sandbox
 
 app = App(name="dev", help="Open the Dagster UI on a sandbox: everything on this machine, until Ctrl-C.")
@@ -41,7 +42,7 @@ def dev(*, folder: Path = Path(".sandbox") / "dev", releases: Path | None = None
     if INSTANCE.exists() and not (home / "dagster.yaml").exists():
         shutil.copy(INSTANCE, home / "dagster.yaml")
     with console.status("Starting the sandbox …"):
-        sandbox = Sandbox(folder / "sandbox", releases)
+        sandbox = Sandbox(folder / "sandbox", releases, services=EVERY_SERVICE)
         sandbox.start()
     environment = os.environ | sandbox.env() | {"DAGSTER_HOME": str(home), "D4C_WORK_DIR": str(folder.absolute() / "work")}
     command = [sys.executable, "-m", "dagster", "dev", "-m", "d4c_platform.definitions", "-h", HOST, "-p", str(port)]

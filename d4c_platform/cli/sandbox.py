@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from d4c_platform.sandbox.clock import Clock
-from d4c_platform.sandbox.place import Place
+from d4c_platform.sandbox.place import EVERY_SERVICE, Place
 from d4c_platform.sandbox.serving import HOST
 from d4c_platform.sandbox.up import Sandbox, advance, ask_to_stop, running
 
@@ -31,6 +31,9 @@ WHAT = {
     "mirror": "Source Cooperative: an S3 server",
     "zenodo": "Zenodo: records and DOIs",
     "tracker": "the BitTorrent tracker",
+    "ckan": "CKAN portals: open.canada.ca, cities",
+    "opendatasoft": "Opendatasoft portals: opendata.vancouver.ca",
+    "arcgis": "ArcGIS servers: layers",
 }
 
 
@@ -53,7 +56,7 @@ def up(
         return
     signal.signal(signal.SIGTERM, _interrupt)
     with console.status("Starting the sandbox …"):
-        sandbox = Sandbox(folder, releases)
+        sandbox = Sandbox(folder, releases, services=EVERY_SERVICE)
         sandbox.start()
     try:
         if advance:

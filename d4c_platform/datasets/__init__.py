@@ -1,7 +1,8 @@
 """The declared datasets: one bilingual YAML file each, in a folder a data package.
 
 `load` reads the packaged declarations (or an operator's own folder) and refuses what is not exactly right, naming file, line
-and field. The words of a declaration are `d4c_platform.model.dataset`; the published JSON Schema is generated from them.
+and field. The words of a declaration are `d4c_platform.model.dataset` and `d4c_platform.model.sources`; the published JSON
+Schema is generated from them.
 
 A *family* (`*.family.yaml`) is one declaration that stands for many datasets, one an entry of the publisher's list.
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from d4c_platform.datasets.rules import undated
-from d4c_platform.model.dataset import Area, Dataset, StatCanTableSource, Text
+from d4c_platform.model.dataset import Area, Dataset, Text
 from d4c_platform.model.family import Family, FamilyArea
 from d4c_platform.model.listing import ListedTable, Listing
+from d4c_platform.model.sources import StatCanTableSource
 
 SOURCE_SEGMENT = "statcan"
 MADE_UP = "10100001"

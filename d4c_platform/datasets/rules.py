@@ -19,31 +19,14 @@ from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
 from d4c_platform.model.dataset import (
     CSV_TYPES,
-    ArcgisSource,
     Area,
-    CkanSource,
     CsvTransform,
     Dataset,
-    FileListSource,
     FixedVintage,
     GeoJsonTransform,
-    HttpFileSource,
-    OpendatasoftSource,
     ReleaseVintage,
     ShapefileTransform,
-    StatCanGeographySource,
 )
-
-# Which transform reads what which source brings.
-_READABLE = {
-    "statcan-table": {"statcan-csv"},
-    "statcan-geography": {"shapefile"},
-    "ckan": {"shapefile", "geojson", "csv"},
-    "opendatasoft": {"geojson", "csv"},
-    "arcgis": {"geojson"},
-    "http-file": {"shapefile", "geojson", "csv"},
-    "file-list": {"inventory"},
-}
 
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:
@@ -53,45 +36,17 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from area_problems(dataset.area, ("area",))
     yield from _columns(dataset)
     yield from _transform(dataset)
-    match dataset.source:
-        case HttpFileSource(url=url) | StatCanGeographySource(url=url):
-            yield from address_problems(url, ("source", "url"))
-        case CkanSource() as source:
-            yield from _portal(source.portal)
-            yield from _resources(source)
-        case OpendatasoftSource() as source:
-            yield from _portal(source.portal)
-            yield from _export(source, dataset.transform.kind)
-        case ArcgisSource(layer=layer):
-            yield from address_problems(layer, ("source", "layer"))
-        case FileListSource(url=url, base=base):
-            yield from address_problems(url, ("source", "url"))
-            if base is not None:
-                yield from address_problems(base, ("source", "base"))
+    yield from _source(dataset)
     for language, url in dataset.licence.url.model_dump().items():
         yield from address_problems(url, ("licence", "url", language))
 
 
-def _portal(url: str) -> Iterator[Problem]:
-    """A portal's address, to which the paths of its API are appended."""
-    path = ("source", "portal")
-    yield from address_problems(url, path)
-    if "?" in url or "#" in url:
-        yield Problem(path, "it is a base address, so it has no query and no fragment")
-    if "/api/" in url or url.rstrip("/").endswith("/api"):
-        yield Problem(path, "it stops before /api, which is appended")
-
-
-def _resources(source: CkanSource) -> Iterator[Problem]:
-    for index, resource in enumerate(source.resources):
-        if resource in source.resources[:index]:
-            yield Problem(("source", "resources", index), f"{resource} is listed twice")
-
-
-def _export(source: OpendatasoftSource, transform: str) -> Iterator[Problem]:
-    """One export is one file of one format, so the transform has to be the one that reads it."""
-    if transform in _READABLE[source.kind] and transform != source.format:
-        yield Problem(("source", "format"), f"the transform {transform} does not read an export in the format {source.format}")
+def _source(dataset: Dataset) -> Iterator[Problem]:
+    source = dataset.source
+    for field, address in source.addresses.items():
+        yield from address_problems(address, ("source", field))
+    for path, what in source.disagreements(dataset.transform.kind):
+        yield Problem(("source", *path), what)
 
 
 def shared_ids(dataset: Dataset, others: Iterable[Dataset]) -> Iterator[Dataset]:
@@ -214,8 +169,8 @@ def _columns(dataset: Dataset) -> Iterator[Problem]:
 
 def _transform(dataset: Dataset) -> Iterator[Problem]:
     source, transform = dataset.source, dataset.transform
-    if transform.kind not in _READABLE[source.kind]:
-        readable = ", ".join(sorted(_READABLE[source.kind]))
+    if transform.kind not in source.read_by:
+        readable = ", ".join(sorted(source.read_by))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)

@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from d4c_platform.datasets.problem import FieldPath, Problem
-from d4c_platform.model.dataset import Dataset, Declared
+from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.declared import Declared
 from d4c_platform.model.family import Family
 
 SCHEMA_ID = "https://dataforcanada.org/schemas/dataset/v1.json"

@@ -14,9 +14,9 @@ from d4c_platform import naming
 from d4c_platform.demo.bad_day import BadDay
 from d4c_platform.demo.report import Report, Step
 from d4c_platform.demo.witness import Witness
-from d4c_platform.model.dataset import StatCanTableSource
 from d4c_platform.model.errors import D4CError, PermanentFailure
 from d4c_platform.model.records import Build, Copies, Doi, Torrents
+from d4c_platform.model.sources import StatCanTableSource
 from d4c_platform.orchestration.assets import ASSETS
 from d4c_platform.orchestration.operator import Operator
 from d4c_platform.sandbox.clock import Clock

@@ -2,6 +2,8 @@
 
 One YAML file is one `Dataset`. The published JSON Schema (`d4c dataset schema`) is generated from these models, so the
 schema and the checks cannot disagree. Loading and cross-checks live in `d4c_platform.datasets`.
+
+Not here: the kinds of source (`sources`).
 """
 
 from __future__ import annotations
@@ -9,13 +11,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Declared(BaseModel):
-    """Base of everything a person writes in a declaration: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from d4c_platform.model.declared import Declared
+from d4c_platform.model.sources import Source
 
 
 class Text(Declared):
@@ -33,107 +32,6 @@ class DataPackage(StrEnum):
     ORTHOIMAGERY = "d4c-datapkg-orthoimagery"
     FIELD_IMAGERY = "d4c-datapkg-field-imagery"
     ENVIRONMENT_CLIMATE_HEALTH = "d4c-datapkg-environment-climate-health"
-
-
-class StatCanTableSource(Declared):
-    """A Statistics Canada table, watched and fetched through the Web Data Service."""
-
-    kind: Literal["statcan-table"]
-    product_id: str = Field(pattern=r"^\d{8}$", description="The 8-digit product id, without the 2-digit view suffix.")
-    languages: tuple[Literal["en", "fr"], ...] = ("en", "fr")
-    recheck_days: int = Field(
-        default=7,
-        ge=0,
-        description="Days after which a release's files are looked at again for a revision that was not announced; 0: never.",
-    )
-
-
-class HttpFileSource(Declared):
-    """One file at a stable URL, watched by its HTTP validators and confirmed by its content."""
-
-    kind: Literal["http-file"]
-    url: str = Field(pattern=r"^https?://")
-
-
-class StatCanGeographySource(Declared):
-    """A zip of Statistics Canada's geography (boundaries, road network, attributes) on one of its file servers."""
-
-    kind: Literal["statcan-geography"]
-    url: str = Field(pattern=r"^https://www(12|150)\.statcan\.gc\.ca/[^?#]+\.[zZ][iI][pP]$")
-
-
-class CkanSource(Declared):
-    """Resources of one package (dataset) of a CKAN portal, each watched by its own file and not by the portal's dates."""
-
-    kind: Literal["ckan"]
-    portal: str = Field(
-        pattern=r"^https?://", description="Base URL, to which /api/3/action is appended: https://open.canada.ca/data/en."
-    )
-    package: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="The package's id, or the name in its page's address.")
-    resources: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], ...] = Field(
-        min_length=1, description="The ids of the resources whose files make the dataset."
-    )
-
-    @property
-    def page(self) -> str:
-        """The package's page for people."""
-        return f"{self.portal.rstrip('/')}/dataset/{self.package}"
-
-
-class OpendatasoftSource(Declared):
-    """One dataset of an Opendatasoft portal, exported whole through the Explore API v2.1."""
-
-    kind: Literal["opendatasoft"]
-    portal: str = Field(pattern=r"^https://", description="The portal's address, for instance https://opendata.vancouver.ca.")
-    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@_.-]*$", description="The dataset's id in its page's address.")
-    format: Literal["geojson", "csv", "parquet"] = "geojson"
-
-    @property
-    def page(self) -> str:
-        """The dataset's page for people."""
-        return f"{self.portal.rstrip('/')}/explore/dataset/{self.dataset}/"
-
-
-class ArcgisSource(Declared):
-    """One layer or table of an ArcGIS server, watched by its edit date, or by its content where it has none."""
-
-    kind: Literal["arcgis"]
-    layer: str = Field(
-        pattern=r"^https://[^?#\s]+/(FeatureServer|MapServer)/[0-9]+$",
-        description="URL of the layer, without a query: it ends in /FeatureServer/N or /MapServer/N.",
-    )
-    where: str = Field(default="1=1", min_length=1, description="Which rows, as a SQL condition that the server understands.")
-
-
-class FileListSource(Declared):
-    """Thousands of files that a list names, as one release: streamed into the portal, never whole on a disk."""
-
-    kind: Literal["file-list"]
-    url: str = Field(
-        pattern=r"^https?://",
-        description="The list: a URL a line, then, if wanted, a tab and the file's path. `#` begins a comment.",
-    )
-    base: str | None = Field(
-        default=None,
-        pattern=r"^https?://",
-        description="What every URL begins with; the rest is the path. Without it, and without a second column, the file name.",
-    )
-    concurrency: int = Field(default=4, ge=1, le=16, description="Files fetched at once; each takes two parts of memory.")
-    probes: int = Field(
-        default=20, ge=0, le=200, description="Files that are asked for their date and size at each look for a new release."
-    )
-
-
-Source = Annotated[
-    StatCanTableSource
-    | HttpFileSource
-    | StatCanGeographySource
-    | CkanSource
-    | OpendatasoftSource
-    | ArcgisSource
-    | FileListSource,
-    Field(discriminator="kind"),
-]
 
 
 class StatCanCsvTransform(Declared):

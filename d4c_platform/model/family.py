@@ -10,16 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from d4c_platform.model.dataset import (
-    Area,
-    DataPackage,
-    Declared,
-    Licence,
-    MirrorName,
-    ReleaseVintage,
-    StatCanCsvTransform,
-    Text,
-)
+from d4c_platform.model.dataset import Area, DataPackage, Licence, MirrorName, ReleaseVintage, StatCanCsvTransform, Text
+from d4c_platform.model.declared import Declared
 
 PLACEHOLDERS = ("number", "title", "frequency", "since", "state")
 """What the texts of a family may name in braces: the table's number as people cite it, its title, how often it comes, its

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from d4c_platform.model.dataset import StatCanTableSource
 from d4c_platform.model.errors import D4CError
+from d4c_platform.model.sources import StatCanTableSource
 from d4c_platform.orchestration.attempts import WORKER_TAG, worker
 from d4c_platform.stages.platform import Platform
 from d4c_platform.stages.recheck import recheck

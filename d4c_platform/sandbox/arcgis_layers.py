@@ -200,17 +200,22 @@ def _fields(features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"name": name, "type": kind, "alias": name} for name, kind in types.items()]
 
 
+def addresses_in(folder: Path) -> dict[str, Path]:
+    """The files of a folder that hold a layer each, by the layer's address."""
+    files = sorted(folder.glob("**/*Server/*.geojson"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
 def layers_in(folder: Path) -> dict[str, SandboxLayer]:
     """The layers of a folder, by address: `<host>/<path>/FeatureServer/0.geojson` is served as `<host>/<path>/FeatureServer/0`.
 
     A FeatureCollection whose features have no whole number as `id` gets object ids in the order of the file.
     """
     found = {}
-    for file in sorted(folder.glob("**/*Server/*.geojson")):
+    for address, file in addresses_in(folder).items():
         features = json.loads(file.read_text(encoding="utf-8"))["features"]
         numbered = [{**f, "id": f["id"] if isinstance(f.get("id"), int) else n} for n, f in enumerate(features, 1)]
         kinds = {f["geometry"]["type"] for f in features if f["geometry"]}
-        address = file.relative_to(folder).with_suffix("").as_posix()
         geometry_type = ESRI_TYPES[max(kinds)] if kinds else None
         edited_at = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
         found[address] = SandboxLayer(numbered, name=file.parent.parent.name, geometry_type=geometry_type, edited_at=edited_at)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,13 @@ from pathlib import Path
 from d4c_platform import datasets
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.sandbox import recorded
+from d4c_platform.sandbox import recorded, stand_ins
 from d4c_platform.sandbox.serving import HOST, is_free
 from d4c_platform.sandbox.statcan import REAL_HOST
 
-SERVICES = ("statcan", "files", "portal", "mirror", "zenodo", "tracker")
+SERVICES = ("statcan", "files", "portal", "mirror", "zenodo", "tracker")  # those that the main job needs
+PORTALS = tuple(known.service for known in stand_ins.STAND_INS.values() if known.service not in SERVICES)
+EVERY_SERVICE = (*SERVICES, *PORTALS)
 STATE = "sandbox.json"
 # Below the range that Linux takes ports of outgoing connections from, so that nothing else gets a stopped service's port, and
 # below those that the S3 server picks for its parts. It listens 10,000 higher, too.
@@ -35,7 +37,8 @@ SECRET_KEY = "sandbox-secret"  # noqa: S105
 TOKEN = "sandbox-token"  # noqa: S105
 BUCKET = "dataforcanada"
 
-OWN_DATASETS = Path(__file__).with_name("datasets")
+EVERY_DATASET = Path(__file__).with_name("datasets")
+OWN_DATASETS = EVERY_DATASET / "census"  # those that the main job is shown with
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class Place:
     ports: Mapping[str, int]
 
     @classmethod
-    def at(cls, folder: Path, recorded_releases: Path | None) -> Place:
-        """The place in a folder: with the ports it had before, or fresh ones."""
+    def at(cls, folder: Path, recorded_releases: Path | None, services: Iterable[str] = SERVICES) -> Place:
+        """The place in a folder: with the ports it had before, or fresh ones, for the main job's services and those named."""
         folder = folder.absolute()
         known = read_state(folder)
         ports = known.ports if known else {}
-        return cls(folder, recorded_releases and recorded_releases.absolute(), _ports(ports))
+        return cls(folder, recorded_releases and recorded_releases.absolute(), _ports(ports, (*SERVICES, *services)))
 
     @property
     def urls(self) -> dict[str, str]:
@@ -77,8 +80,10 @@ class Place:
 
     @property
     def datasets(self) -> Path:
-        """The folder of declarations: the real ones for real releases, the sandbox's own otherwise."""
-        return OWN_DATASETS if self.recorded_releases is None else datasets.PACKAGED
+        """The folder of declarations: the real ones for real releases; otherwise the sandbox's own, as far as servers run."""
+        if self.recorded_releases is not None:
+            return datasets.PACKAGED
+        return OWN_DATASETS if self.ports.keys().isdisjoint(PORTALS) else EVERY_DATASET
 
     @cached_property
     def declared(self) -> Mapping[str, Dataset]:
@@ -87,17 +92,23 @@ class Place:
     def recorded(self, dataset_id: str) -> bool:
         """Whether the sandbox has a release of a declared dataset; where it has none, it answers 404."""
         dataset = self.declared.get(dataset_id)
-        return dataset is not None and recorded.is_recorded(dataset, self.releases)
+        return dataset is not None and stand_ins.is_recorded(dataset, self.releases)
 
     def origins(self) -> dict[str, str]:
-        """Real origin to the server that stands in for it."""
-        urls = self.urls
-        found = {}
+        """Real origin to the server that stands in for it: of all that is declared, so that nothing asks the real one.
+
+        Where a portal does not run, the file server answers in its place that there is no such thing. An origin that is a
+        portal's and has plain files is led to the portal's server, which has the files too.
+        """
+        urls, stand_in = self.urls, stand_ins.stand_in
+        services = {recorded.origin(d.source.address): stand_ins.PLAIN_FILES.service for d in self.declared.values()}
+        for known in stand_ins.STAND_INS.values():
+            services |= dict.fromkeys(known.origins(self.releases) if known.service in urls else (), known.service)
         for dataset in self.declared.values():
-            if isinstance(dataset.source, recorded.AT_A_URL):
-                real = recorded.origin(dataset.source.url)
-                found[real] = f"{urls['files']}/{real.partition('://')[2]}"
-        return {**dict(sorted(found.items())), REAL_HOST: urls["statcan"]}
+            if (service := stand_in(dataset).service) in PORTALS and service in urls:
+                services[recorded.origin(dataset.source.address)] = service
+        found = {real: f"{urls[service]}/{real.partition('://')[2]}" for real, service in sorted(services.items())}
+        return {**found, REAL_HOST: urls["statcan"]}
 
     def env(self) -> dict[str, str]:
         """The settings that point every client at this sandbox."""
@@ -160,10 +171,11 @@ def _document(folder: Path) -> dict[str, object] | None:
     return document
 
 
-def _ports(known: Mapping[str, int]) -> dict[str, int]:
-    ports = {name: known[name] for name in SERVICES if name in known}
-    while len(ports) < len(SERVICES):
+def _ports(known: Mapping[str, int], services: Iterable[str]) -> dict[str, int]:
+    names = tuple(dict.fromkeys(services))
+    ports = {name: known[name] for name in names if name in known}
+    while len(ports) < len(names):
         port = random.choice(PORTS)
         if port not in ports.values() and is_free(port) and is_free(port + COMPANION):
-            ports[next(name for name in SERVICES if name not in ports)] = port
+            ports[next(name for name in names if name not in ports)] = port
     return ports

@@ -7,7 +7,10 @@ Two layouts are understood:
     recorded   statcan/{<product id>-eng.zip, [-fra.zip], <product id>.json}     one release, at the metadata's releaseTime
                shapefiles/<source>_<name>_<vintage>.zip                          after the declared dataset's own name
 
-A declared dataset without such a file is not an error: the sandbox answers 404 for it, and `is_recorded` says so beforehand.
+A declared dataset without such a file is not an error: the sandbox answers 404 for it, and `stand_ins.is_recorded` says so
+beforehand.
+
+Not here: what lies there of catalogues and layers (`recorded_portals`).
 """
 
 from __future__ import annotations
@@ -21,12 +24,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from d4c_platform import naming
-from d4c_platform.model.dataset import Dataset, HttpFileSource, StatCanGeographySource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.sandbox.clock import EASTERN
 
 RELEASE_TIME = "%Y%m%dT%H%M"  # a release's folder, Eastern time
 LANGUAGES = ("eng", "fra")
-AT_A_URL = (HttpFileSource, StatCanGeographySource)  # sources that are one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def origin(url: str) -> str:
 
 def file_of(dataset: Dataset, releases: Path) -> Path | None:
     """The file that stands in for a dataset's declared URL; None when there is none."""
-    if not isinstance(dataset.source, AT_A_URL):
+    if dataset.source.only_file is None:
         return None
-    parts = urlsplit(dataset.source.url)
+    parts = urlsplit(dataset.source.only_file)
     name = naming.parse(dataset.id)
     recorded = "_".join([name.source, *name.name, *([name.date] if name.date else [])])
     for file in (
@@ -94,14 +96,15 @@ def file_of(dataset: Dataset, releases: Path) -> Path | None:
 def files_by_address(datasets: Iterable[Dataset], releases: Path) -> dict[str, Path]:
     """What the file server offers: address to file."""
     return {
-        address(d.source.url): file
+        address(d.source.only_file): file
         for d in datasets
-        if isinstance(d.source, AT_A_URL) and (file := file_of(d, releases)) is not None
+        if d.source.only_file is not None and (file := file_of(d, releases)) is not None
     }
 
 
-def is_recorded(dataset: Dataset, releases: Path) -> bool:
-    """Whether the folder has a release of the dataset."""
-    if isinstance(dataset.source, StatCanTableSource):
-        return any(r.product_id == dataset.source.product_id for r in table_releases(releases))
-    return file_of(dataset, releases) is not None
+def plain_file(path: str, releases: Path) -> Path | None:
+    """The file that lies under a host and a path, declared or not: what a catalogue links to."""
+    root = releases / "files"
+    file = root / path
+    inside = path.isprintable() and file.is_relative_to(root) and ".." not in file.parts
+    return file if inside and file.is_file() else None

@@ -1,4 +1,4 @@
-"""Write the small source releases that the sandbox ships, from the constants in `census` and `outlines`.
+"""Write the small source releases that the sandbox ships: from `census`, `outlines` and `shipped_portals`.
 
 Deterministic: the same code writes the same bytes, members in a fixed order with the times of a real release (Statistics
 Canada's members are stamped 00:34 Eastern on release day). A folder that this code has already filled is left alone.
@@ -33,6 +33,7 @@ def build(folder: Path) -> None:
     for release in census.RELEASES:
         _write_table(folder, release)
     _write_boundaries(folder)
+    _write_portals(folder)
     done.write_text(recipe)
 
 
@@ -59,6 +60,13 @@ def _write_boundaries(folder: Path) -> None:
     _pack(folder / "files" / BOUNDARIES_URL_PATH / f"{outlines.STEM}.zip", parts, at)
 
 
+def _write_portals(folder: Path) -> None:
+    from d4c_platform.sandbox import shipped_portals  # loads GDAL, too
+
+    for path, content in shipped_portals.files():
+        _put(folder / path, content, shipped_portals.UPDATED)
+
+
 def _pack(file: Path, members: Sequence[tuple[str, bytes]], at: datetime) -> None:
     """Write a zip; its members' times are local times, as zips have no zones."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +81,7 @@ def _pack(file: Path, members: Sequence[tuple[str, bytes]], at: datetime) -> Non
 
 
 def _put(file: Path, content: bytes, at: datetime) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}")
     fresh.write_bytes(content)
     _finish(fresh, file, at)
@@ -84,5 +93,5 @@ def _finish(fresh: Path, file: Path, at: datetime) -> None:
 
 
 def _recipe() -> str:
-    names = ("census", "census_metadata", "outlines", "recorded", "releases")
+    names = ("census", "census_metadata", "outlines", "recorded", "releases", "ckan", "shipped_portals")
     return hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in names)).hexdigest()

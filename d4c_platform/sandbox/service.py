@@ -40,6 +40,18 @@ def app_of(name: str, place: Place) -> Any:
             from d4c_platform.sandbox.recorded import files_by_address
 
             return files_app(lambda: files_by_address(place.declared.values(), place.releases))
+        case "ckan":
+            from d4c_platform.sandbox.portals import ckan_portals
+
+            return ckan_portals(place.declared.values(), place.releases)
+        case "opendatasoft":
+            from d4c_platform.sandbox.portals import opendatasoft_portals
+
+            return opendatasoft_portals(place.declared.values(), place.releases)
+        case "arcgis":
+            from d4c_platform.sandbox.portals import arcgis_servers
+
+            return arcgis_servers(place.declared.values(), place.releases)
         case "portal":
             from d4c_platform.sandbox.web import portal_app
 

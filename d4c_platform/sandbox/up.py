@@ -42,7 +42,7 @@ class Sandbox:
     Args:
         folder: everything it keeps is in here; the same folder again goes on where it stopped, at the same URLs.
         releases: recorded real releases to show instead of the shipped ones; read in place.
-        services: which services to run.
+        services: which services to run: by default those that the main job needs.
     """
 
     def __init__(self, folder: Path, releases: Path | None = None, *, services: Iterable[str] = SERVICES) -> None:
@@ -87,7 +87,7 @@ class Sandbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.folder)
         try:
-            self._place = Place.at(self.folder, self._recorded)
+            self._place = Place.at(self.folder, self._recorded, self._services)
             if self._recorded is None:
                 self._ship_releases()
             for name in ("portal", "logs", "run", "statcan", "zenodo", "mirror"):

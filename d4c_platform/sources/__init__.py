@@ -3,7 +3,7 @@
 `detection.detect` turns what a source notices into the ledger's candidates with their version ids; `archive.archive` keeps a
 release whole under `raw/` with its provenance; `archive.fetch_raw` gives it back to a transform.
 
-Adding a kind of source is one module with a class of `source.Source`, its declaration in `model.dataset`, and one line in
+Adding a kind of source is one module with a class of `source.Source`, its declaration in `model.sources`, and one line in
 `registry.KINDS`. Rooms beside this one (transforms, mirrors) are not known here.
 """
 

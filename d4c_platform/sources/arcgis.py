@@ -22,9 +22,10 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import BinaryIO, ClassVar, Self
 
-from d4c_platform.model.dataset import ArcgisSource, Dataset
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import ArcgisSource
 from d4c_platform.sources.arcgis_features import WHERE
 from d4c_platform.sources.arcgis_layer import ALL_ROWS, Edited, Layer, LayerClient
 from d4c_platform.sources.arcgis_looks import SHARED, Looked, Looks

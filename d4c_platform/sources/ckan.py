@@ -24,9 +24,10 @@ from functools import partial
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from d4c_platform.model.dataset import CkanSource, Dataset
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import CkanSource
 from d4c_platform.sources.ckan_api import WHERE, Portal, in_languages
 from d4c_platform.sources.documents import canonical_json
 from d4c_platform.sources.hops import is_private

@@ -23,9 +23,10 @@ from datetime import date, datetime
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
-from d4c_platform.model.dataset import Dataset, FileListSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import FileListSource
 from d4c_platform.sources.headers import http_date
 from d4c_platform.sources.hops import is_private, refuse_astray
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed

@@ -1,6 +1,6 @@
 """What a server's headers say, read with care: a header that cannot be read says nothing.
 
-Not here: which of them may be believed (http_file, download).
+Not here: which of them may be believed (http_file, body).
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from functools import partial
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
-from d4c_platform.model.dataset import Dataset, HttpFileSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import HttpFileSource
 from d4c_platform.sources.served_file import ZIPPED, Validators, accept, file_name, probe, unseen
 from d4c_platform.sources.source import Expect, Noticed, SourceSettings, SourceUrl
 from d4c_platform.web import Web

@@ -23,9 +23,10 @@ from urllib.parse import quote
 
 import httpx
 
-from d4c_platform.model.dataset import Dataset, OpendatasoftSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import OpendatasoftSource
 from d4c_platform.sources.documents import canonical_json, json_of
 from d4c_platform.sources.hops import refuse_astray
 from d4c_platform.sources.looks import Looks

@@ -1,7 +1,7 @@
 """Receive one file of a release: bring it to local disk while hashing, and look at what arrived before anyone keeps it.
 
 An answer of 200 is no proof of a file: portals serve HTML error pages, gateways cut bodies, zips arrive broken. What trying
-again can mend (a broken line, a 503) is tried again (download) and then a `TransientFailure`; the rest is a `PermanentFailure`.
+again can mend (a broken line, a 503) is tried again (body) and then a `TransientFailure`; the rest is a `PermanentFailure`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Fetching
 from d4c_platform.sources import zipfiles
-from d4c_platform.sources.download import KEPT, MOST_STARTS, WHERE, Stopped, download, on_disk
+from d4c_platform.sources.body import MOST_STARTS
+from d4c_platform.sources.download import KEPT, WHERE, Stopped, download, on_disk
 from d4c_platform.sources.source import Answer, Expect, OtherState, SourceUrl
 from d4c_platform.web import HttpTrouble, Web, without_query
 
@@ -144,7 +145,8 @@ def _arrived(web: Web, file: SourceUrl, path: Path, stop: Callable[[], bool]) ->
     if file.harvest is not None:
         return _harvested(file.harvest, path, stop)
     got = download(web, file, path, stop)
-    return _Arrived(got.bytes, got.sha256, got.status, _kept(got.headers), got.redirects, got.fetching)
+    redirects = tuple(hop.location for hop in got.fetching.hops)
+    return _Arrived(got.bytes, got.sha256, got.status, _kept(got.headers), redirects, got.fetching)
 
 
 def _harvested(harvest: Callable[[BinaryIO], Answer], path: Path, stop: Callable[[], bool]) -> _Arrived:

@@ -1,6 +1,6 @@
 """The kinds of source: from the `kind` of a declaration to the class that speaks it.
 
-A new kind is one module with a class of the `Source` protocol, its declaration in `model.dataset`, and one line in `KINDS`.
+A new kind is one module with a class of the `Source` protocol, its declaration in `model.sources`, and one line in `KINDS`.
 """
 
 from __future__ import annotations

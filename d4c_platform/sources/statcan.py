@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Literal, Self
 
-from d4c_platform.model.dataset import Dataset, StatCanTableSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure, TransientFailure
 from d4c_platform.model.listing import Listing
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import StatCanTableSource
 from d4c_platform.sources.documents import canonical_json
 from d4c_platform.sources.memory import SHARED, Memory
 from d4c_platform.sources.source import (

@@ -18,9 +18,10 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Self
 
-from d4c_platform.model.dataset import Dataset, StatCanGeographySource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure
 from d4c_platform.model.records import Candidate
+from d4c_platform.model.sources import StatCanGeographySource
 from d4c_platform.sources.looks import Looks
 from d4c_platform.sources.served_file import Validators, accept, file_name, probe, unseen
 from d4c_platform.sources.source import Expect, Noticed, SourceSettings, SourceUrl

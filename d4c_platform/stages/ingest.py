@@ -36,9 +36,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from d4c_platform.model.dataset import Dataset, FileListSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, Release
+from d4c_platform.model.sources import FileListSource
 from d4c_platform.sources.detection import release_key
 from d4c_platform.sources.file_list import FileList, declared, read, refuse_private
 from d4c_platform.sources.listing import WHERE, Listed, lines_of, listed

@@ -1,28 +1,29 @@
 """One file from its publisher into the portal: read once, hashed on the way, never on this machine's disk.
 
-What is in memory is the part that fills and the part that is sent. A line that breaks is mended by the body; a file that
-changed, or whose server promised more than it sends, is begun anew a few times; then it is a failure, and others go on.
+What is in memory is the part that fills and the part that is sent. When the body starts over, so does the upload. What the
+body could not mend, and what the store could not after the tries of its own, is a failure; others go on.
 """
 
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from d4c_platform.model.errors import TransientFailure
-from d4c_platform.sources.body import Body
-from d4c_platform.sources.listing import Listed
-from d4c_platform.storage.file_digests import FileHasher
-from d4c_platform.storage.store import IMMUTABLE, ObjectStore
-from d4c_platform.web import HttpTrouble, Web
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.sources.body import Beginning, Body
+from d4c_platform.sources.listing import WHERE, Listed
+from d4c_platform.sources.receipt import PEEK_BYTES, looks_like_html
+from d4c_platform.storage.file_digests import FileDigests, FileHasher
+from d4c_platform.storage.store import IMMUTABLE, ObjectStore, Uploaded
+from d4c_platform.web import Web
 
-ATTEMPTS = 3  # of one file in one run, each from its first byte; what only breaks off is resumed within one
-WAIT_S = 0.5
 BINARY = "application/octet-stream"
+KEPT = "What was fetched before stays"
+PAGES = (".html", ".htm", ".xhtml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +48,16 @@ def ingest_file(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
         PermanentFailure: it is not served, or what is served is not it.
         TransientFailure: the server, the line or the store failed again and again.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _stored(web, file, to)
-        except HttpTrouble as trouble:
-            # `Web` has tried an answered status again already; how long a host wants to be left alone, it says itself.
-            if trouble.status is not None or attempt == ATTEMPTS:
-                raise
-        except TransientFailure:
-            if attempt == ATTEMPTS:
-                raise
-        time.sleep(WAIT_S * 2 ** (attempt - 1))
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _stored(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
-    hasher = FileHasher(to.piece_length, alone=to.alone)
-    with Body(web, file.url, file.path) as body:
-        media_type = body.headers.get("content-type", BINARY)
-        upload = to.store.upload(to.prefix + file.path, body.length, media_type=media_type, cache_control=IMMUTABLE)
-        with upload:
-            part = bytearray()
-            for chunk in body.chunks():
-                hasher.update(chunk)
-                rest = memoryview(chunk)
-                while room := upload.part_length - len(part):
-                    part += rest[:room]
-                    rest = rest[room:]
-                    if len(part) < upload.part_length:
-                        break
-                    upload.send(part)
-                    part = bytearray()
-                    if not rest:
-                        break
-            if part:
-                upload.send(part)
-            digests = hasher.finish()
-            done = upload.finish(digests.sha256, digests.md5)
+    body = Body(web, file.url, where=WHERE, kept=KEPT)
+    with ExitStack() as begun, closing(body.pieces()) as pieces:
+        for piece in pieces:
+            if isinstance(piece, Beginning):
+                begun.close()  # of an upload that is not finished nothing stays
+                writing = _Writing(file, to, piece)
+                begun.enter_context(writing.upload)
+            else:
+                writing.take(piece)
+        digests, done = writing.finish()
     return {
         "path": file.path,
         "url": file.url,
@@ -97,8 +71,52 @@ def _stored(web: Web, file: Listed, to: Destination) -> dict[str, Any]:
         "part_bytes": done.part_length,
         "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": body.resumed,
-        **_said(body.headers),
+        **_said(body.beginning.headers),
     }
+
+
+class _Writing:
+    """The file from one beginning on: the part that fills, the upload that takes the full ones, and all digests."""
+
+    def __init__(self, file: Listed, to: Destination, beginning: Beginning) -> None:
+        self._file, self._status = file, beginning.status
+        media_type = beginning.headers.get("content-type", BINARY)
+        key = to.prefix + file.path
+        self.upload = to.store.upload(key, beginning.length, media_type=media_type, cache_control=IMMUTABLE)
+        self._hasher = FileHasher(to.piece_length, alone=to.alone)
+        self._part = bytearray()
+        self._sent = False
+
+    def take(self, chunk: bytes) -> None:
+        self._hasher.update(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            room = self.upload.part_length - len(self._part)
+            self._part += rest[:room]
+            rest = rest[room:]
+            if len(self._part) == self.upload.part_length:
+                self._send()
+
+    def finish(self) -> tuple[FileDigests, Uploaded]:
+        if self._part:
+            self._send()
+        digests = self._hasher.finish()
+        return digests, self.upload.finish(digests.sha256, digests.md5)
+
+    def _send(self) -> None:
+        if not self._sent:
+            self._refuse_page()
+        self.upload.send(self._part)
+        self._part, self._sent = bytearray(), True
+
+    def _refuse_page(self) -> None:
+        if looks_like_html(bytes(self._part[:PEEK_BYTES])) and not self._file.path.lower().endswith(PAGES):
+            raise PermanentFailure(
+                f"an HTML page arrived with status {self._status} instead of the file",
+                where=WHERE,
+                file=self._file.path,
+                kept=KEPT,
+            )
 
 
 def _said(headers: Mapping[str, str]) -> dict[str, str | None]:

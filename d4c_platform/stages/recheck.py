@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from d4c_platform.model.dataset import Dataset, StatCanTableSource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.model.records import Candidate, Release, Withdrawal
+from d4c_platform.model.sources import StatCanTableSource
 from d4c_platform.sources.detection import enter_revision
 from d4c_platform.sources.registry import open_source
 from d4c_platform.sources.revisions import Seal, look

@@ -1,9 +1,9 @@
 import pytest
 
 from d4c_platform.catalog.item import item
-from d4c_platform.model.dataset import ArcgisSource, OpendatasoftSource
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Build, Changes, Copies, Item, Manifest
+from d4c_platform.model.sources import ArcgisSource, OpendatasoftSource
 from d4c_platform_tests.catalog.published import (
     CANADA,
     PROVINCES,

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from d4c_platform.datasets.rules import rule_problems
-from d4c_platform.model.dataset import ArcgisSource
+from d4c_platform.model.sources import ArcgisSource
 from d4c_platform_tests.sources.arcgis_server import arcgis
 
 SERVICES = "https://gis.example.ca/arcgis/rest/services"

@@ -13,7 +13,8 @@ from d4c_platform.cli.dataset import app
 from d4c_platform.datasets import BadDeclaration
 from d4c_platform.datasets.problem import Problem
 from d4c_platform.datasets.rules import rule_problems
-from d4c_platform.model.dataset import CkanSource, Dataset, OpendatasoftSource
+from d4c_platform.model.dataset import Dataset
+from d4c_platform.model.sources import CkanSource, OpendatasoftSource
 
 WARDS = datasets.PACKAGED / "foundation" / "toronto_wards_2018.yaml"
 BOUNDARIES = "https://www12.statcan.gc.ca/census-recensement/2021/geo/sip-pis/boundary-limites/files-fichiers/lpr_000a21a_e.zip"

@@ -11,7 +11,8 @@ from shapely.geometry import shape
 
 from d4c_platform import datasets, naming
 from d4c_platform.datasets import shared_areas
-from d4c_platform.model.dataset import Dataset, FixedVintage, HttpFileSource, StatCanTableSource
+from d4c_platform.model.dataset import Dataset, FixedVintage
+from d4c_platform.model.sources import HttpFileSource, StatCanTableSource
 
 PROJECT = Path(__file__).parents[2]
 RECORDED = PROJECT.parent / "shared" / "data"
@@ -68,9 +69,13 @@ def test_the_recorded_releases_and_many_more_are_declared(declared: dict[str, Da
     }
 
 
-def test_the_sandbox_declares_a_table_and_a_layer_of_its_own(declared: dict[str, Dataset]):
+def test_the_sandbox_declares_a_table_a_layer_and_one_of_each_kind_of_portal_of_its_own(declared: dict[str, Dataset]):
     sandbox = datasets.load(SANDBOX)
-    assert set(sandbox) == {STATISTICAL + "98100001", STATISTICAL + "provinces_and_territories_generalised_2021"}
+    assert set(datasets.load(SANDBOX / "census")) == {
+        STATISTICAL + "98100001",
+        STATISTICAL + "provinces_and_territories_generalised_2021",
+    }
+    assert {d.source.kind for d in datasets.load(SANDBOX / "portals").values()} == {"ckan", "opendatasoft", "arcgis"}
     assert set(sandbox).isdisjoint(declared)
 
 

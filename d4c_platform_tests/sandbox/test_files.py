@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from d4c_platform import datasets
-from d4c_platform.model.dataset import StatCanGeographySource
-from d4c_platform.sandbox import recorded
+from d4c_platform.model.sources import StatCanGeographySource
+from d4c_platform.sandbox import recorded, stand_ins
 from d4c_platform.sandbox.files import files_app
 from d4c_platform.sandbox.serving import serve
 from d4c_platform.web import Web
@@ -76,7 +76,7 @@ def test_recorded_files_stand_in_for_the_datasets_they_are_named_after():
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded releases at {RECORDED}")
 def test_a_declared_dataset_without_a_recording_is_known_to_have_none():
-    here = {d.id for d in datasets.load().values() if recorded.is_recorded(d, RECORDED)}
+    here = {d.id for d in datasets.load().values() if stand_ins.is_recorded(d, RECORDED)}
     assert {id_.rsplit("_", 1)[1] for id_ in here} == {"33100036", "18100204", "2018", "2015"}
     assert len(here) == 4
 
@@ -89,4 +89,4 @@ def test_a_geography_file_is_offered_like_any_other_file(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_bytes(b"PK")
     assert recorded.files_by_address([dataset], tmp_path) == {recorded.address(url): file}
-    assert recorded.is_recorded(dataset, tmp_path)
+    assert stand_ins.is_recorded(dataset, tmp_path)

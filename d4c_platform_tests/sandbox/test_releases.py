@@ -110,7 +110,7 @@ def test_the_same_code_writes_the_same_bytes(folder, tmp_path):
         for d in (folder, tmp_path)
     )
     assert first == second
-    assert len(first) == 8
+    assert len(first) == 12
 
 
 def test_a_filled_folder_is_left_alone_and_a_half_filled_one_is_filled(tmp_path):

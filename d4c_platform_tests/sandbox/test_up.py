@@ -18,14 +18,24 @@ from botocore.config import Config
 from d4c_platform.cli.sandbox import app
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.sandbox import up
-from d4c_platform.sandbox.place import ACCESS_KEY, BUCKET, SECRET_KEY, SERVICES, read_state
+from d4c_platform.sandbox.place import ACCESS_KEY, BUCKET, EVERY_SERVICE, PORTALS, SECRET_KEY, SERVICES, read_state
 from d4c_platform.sandbox.up import Sandbox, running
 from d4c_platform.settings import Settings
+from d4c_platform.sources.arcgis_layer import LayerClient
+from d4c_platform.sources.archive import archive
+from d4c_platform.sources.ckan_api import Portal as CkanPortal
+from d4c_platform.sources.detection import detect
+from d4c_platform.sources.registry import open_source
+from d4c_platform.storage.local import LocalStore
+from d4c_platform.storage.portal import Portal as Archive
 from d4c_platform.web import Web
+from d4c_platform_tests.sources.conftest import dataset_of
+from d4c_platform_tests.sources.room import NOON
 
 RECORDED = Path(__file__).parents[2] / ".." / "shared" / "data"
 TABLE = "ca_statcan-2021A000011124_d4c-datapkg-statistical_98100001"
 BOUNDARIES = "ca_statcan-2021A000011124_d4c-datapkg-statistical_provinces_and_territories_generalised_2021"
+HOSTS = ("open.canada.ca", "opendata.vancouver.ca", "services1.arcgis.com")
 CHANGED = "https://www150.statcan.gc.ca/t1/wds/rest/getChangedCubeList"
 
 
@@ -231,6 +241,114 @@ def test_recorded_releases_are_shown_in_place_under_the_real_declarations(tmp_pa
         web.close()
 
 
+PORTAL_KINDS = {"ckan": 13, "opendatasoft": 16, "arcgis": 25}
+"""The kinds of portal, and how many features the layer has that the sandbox ships for each."""
+UNKNOWN_ANSWERS = {
+    "ckan": "the portal has no such package",
+    "opendatasoft": "the portal has no such dataset",
+    "arcgis": "Service not found",
+}
+
+
+def web_through(sandbox):
+    return Web(origins=json.loads(sandbox.env()["D4C_ORIGINS"]), per_host_per_s=1000, attempts=1)
+
+
+@pytest.fixture(scope="module")
+def portals(tmp_path_factory):
+    """The portals' servers, with what the sandbox ships."""
+    with Sandbox(tmp_path_factory.mktemp("portals"), services=PORTALS) as sandbox:
+        web = web_through(sandbox)
+        yield sandbox, web
+        web.close()
+
+
+@pytest.fixture(scope="module")
+def real_portals(tmp_path_factory):
+    """The portals' servers under the real declarations, with the recordings where this machine has them."""
+    releases = RECORDED if RECORDED.is_dir() else tmp_path_factory.mktemp("nothing")
+    with Sandbox(tmp_path_factory.mktemp("portals"), releases, services=PORTALS) as sandbox:
+        web = web_through(sandbox)
+        yield sandbox, web
+        web.close()
+
+
+@pytest.mark.parametrize("kind", PORTAL_KINDS)
+def test_a_release_of_every_kind_of_portal_is_noticed_and_archived_through_the_sandbox(portals, tmp_path, kind):
+    sandbox, web = portals
+    (dataset,) = (d for d in sandbox.place.declared.values() if d.source.kind == kind)
+    assert sandbox.recorded(dataset.id)
+    archived, source = Archive(LocalStore(tmp_path / "portal", "http://127.0.0.1:1")), open_source(dataset, web)
+    (candidate,) = detect(dataset, source, archived.records, NOON)
+    assert candidate.vintage == "2025-06-11"
+    release = archive(candidate, dataset, source, web, archived, tmp_path / "work")
+    (layer,) = (json.loads(archived.store.read(f.key)) for f in release.files if f.name.endswith(".geojson"))
+    assert len(layer["features"]) == PORTAL_KINDS[kind]
+    assert {c.name for c in dataset.columns} == {"geometry", *map(str.lower, layer["features"][0]["properties"])} - {"objectid"}
+    assert all(f.url.startswith("https://") for f in release.files)
+    assert detect(dataset, source, archived.records, NOON) == []
+
+
+def test_the_portals_listen_on_this_machine_only(portals):
+    sandbox, _ = portals
+    ports = {sandbox.place.ports[name] for name in PORTALS}
+    listening = {c.laddr for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port in ports}
+    assert {(a.ip, a.port) for a in listening} == {("127.0.0.1", port) for port in ports}
+
+
+@pytest.mark.parametrize("path", ["../../ckan/open.canada.ca/packages.jsonl", "/etc/hostname", "open.canada.ca/nothing"])
+def test_a_portals_server_gives_no_file_that_is_not_a_publishers(portals, path):
+    sandbox, _ = portals
+    address = path.replace("..", "%2e%2e")
+    assert all(httpx.get(f"{sandbox.urls[name]}/{address}").status_code == 404 for name in ("ckan", "opendatasoft"))
+    assert "hostname" not in httpx.get(f"{sandbox.urls['arcgis']}/{address}").text
+
+
+def test_no_declared_dataset_is_asked_for_on_the_internet(real_portals):
+    sandbox, web = real_portals
+    declared = [a for d in sandbox.place.declared.values() for a in (d.source.address, *d.source.addresses.values())]
+    assert len(declared) > 100
+    assert [address for address in declared if not web.route(address).startswith("http://127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("kind", PORTAL_KINDS)
+def test_what_nothing_is_recorded_of_is_not_found_as_a_real_portal_says_it(real_portals, kind):
+    sandbox, web = real_portals
+    declared = [d for d in sandbox.place.declared.values() if d.source.kind == kind]
+    assert declared
+    for dataset in declared:
+        assert not sandbox.recorded(dataset.id)
+        with pytest.raises(PermanentFailure, match=UNKNOWN_ANSWERS[kind]):
+            open_source(dataset, web).detect(dataset, None, [], NOON)
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded releases at {RECORDED}")
+def test_a_recorded_package_is_shown_and_its_files_that_nobody_recorded_are_not_found(real_portals):
+    _, web = real_portals
+    package = {"package": "34eb4c6f-7927-42ee-8ca5-43446fc3cce2", "resources": ["0b7d08d3-a6b2-4800-bd15-4b1cac4e4233"]}
+    source = {"kind": "ckan", "portal": "https://open.canada.ca/data/en", **package}
+    dataset = dataset_of(source, vintage={"rule": "release"}, name="women", transform={"kind": "csv"})
+    shown, _ = CkanPortal(web, source["portal"]).package(package["package"])
+    assert shown["title_translated"]["en"] == "Study: Women in Canada: Women with Disabilities"
+    with pytest.raises(PermanentFailure, match=r"dq170529aeng\.pdf.*404|404.*dq170529aeng\.pdf"):
+        open_source(dataset, web).detect(dataset, None, [], NOON)
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded releases at {RECORDED}")
+def test_a_recorded_layer_answers_where_layers_lie(real_portals):
+    _, web = real_portals
+    layer = "https://services.arcgis.com/recorded/arcgis/rest/services/us-ca-carson/MapServer/1"
+    assert LayerClient(web, layer, "1=1").count() == 30_551
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded releases at {RECORDED}")
+def test_a_portals_host_gives_its_plain_files_too(real_portals):
+    sandbox, web = real_portals
+    toronto = next(d.source.url for d in sandbox.place.declared.values() if "wards_2018" in d.id)
+    assert web.route(toronto).startswith(sandbox.urls["ckan"])
+    assert web.request("GET", toronto, where="test").content == (RECORDED / "shapefiles/toronto_wards_2018.zip").read_bytes()
+
+
 UP = "import sys; from d4c_platform.cli.sandbox import app; app(['up', '--folder', sys.argv[1]])"
 
 
@@ -250,7 +368,10 @@ def test_the_command_line_brings_it_up_advances_it_and_takes_it_down(tmp_path, c
         assert f"export D4C_PORTAL_DIR={tmp_path}/portal\n" in shown
         code, status = d4c_sandbox("status", "--json")
         assert code == 0
-        assert all(s["up"] for s in json.loads(status)["services"].values())
+        services = json.loads(status)["services"]
+        assert set(services) == set(EVERY_SERVICE)
+        assert all(s["up"] for s in services.values())
+        assert {f"https://{host}" for host in HOSTS} <= set(json.loads(json.loads(status)["env"]["D4C_ORIGINS"]))
         assert "2022-02-09 08:30 Eastern is out" in d4c_sandbox("up", "--advance")[1]
         assert "has ended" in d4c_sandbox("down")[1]
         assert foreground.wait(30) == 0

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from starlette.responses import RedirectResponse, Response
 
-from d4c_platform.model.dataset import CkanSource, OpendatasoftSource
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.sources import CkanSource, OpendatasoftSource
 from d4c_platform.sandbox.serving import serve
 from d4c_platform.sources.hops import is_private, refuse_astray
 from d4c_platform.sources.receipt import receive

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from d4c_platform.model.dataset import Declared
+from d4c_platform.model.sources import DeclaredSource
 from d4c_platform.sources.archive import archive
 from d4c_platform.sources.detection import detect
 from d4c_platform.sources.source import SourceSettings
@@ -23,7 +23,7 @@ from d4c_platform_tests.sources.room import NOON
 def shown() -> dict[str, Any]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## Adding a source")[2].partition("\n## ")[0]
-    names: dict[str, Any] = {"Declared": Declared, "Literal": Literal, "Field": Field}
+    names: dict[str, Any] = {"DeclaredSource": DeclaredSource, "Literal": Literal, "Field": Field}
     for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
         exec(compile(block, "README.md", "exec", dont_inherit=True), names)
     return names

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from d4c_platform.model.dataset import Dataset, StatCanGeographySource
+from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.model.sources import StatCanGeographySource
 from d4c_platform.sandbox.faults import with_faults
 from d4c_platform.sandbox.files import files_app
 from d4c_platform.sandbox.serving import serve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -16,9 +17,9 @@ import pytest
 from d4c_platform.model.errors import D4CError, PermanentFailure, TransientFailure
 from d4c_platform.sandbox.generated import Generated
 from d4c_platform.sandbox.seaweed import Seaweed
+from d4c_platform.sources.receipt import looks_like_html
 from d4c_platform.sources.source import OtherState
 from d4c_platform.stages import ingest as ingest_module
-from d4c_platform.stages import ingest_file
 from d4c_platform.storage.local import LocalStore
 from d4c_platform.storage.portal import Portal
 from d4c_platform.torrents.metainfo import parse
@@ -35,12 +36,6 @@ from d4c_platform_tests.storage.stores import BUCKET, Stores
 
 MIB = 1 << 20
 FEW = {"a/one.tif": Generated(70_000), "a/two é.tif": Generated(16_384), "b.txt": Generated(5), "c/none": Generated(0)}
-
-
-@pytest.fixture(autouse=True)
-def no_long_waits(monkeypatch):
-    monkeypatch.setattr(ingest_file, "WAIT_S", 0.01)
-    monkeypatch.setattr("d4c_platform.sources.body.STALL_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -174,24 +169,26 @@ def test_a_broken_body_goes_on_where_it_broke_and_is_not_fetched_from_the_start(
         assert all("if-range" in r["headers"] for r in there.asked() if "range" in r["headers"])
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_anew_and_whole(local, web, monkeypatch):
-    with publisher({"a.tif": Generated(3 * MIB)}) as there:
+def test_a_file_that_changes_while_it_is_read_is_uploaded_anew_and_whole(seaweed, bucket, web, monkeypatch):
+    store, before, after = bucket.open(), Generated(40 * MIB), Generated(36 * MIB, edition=2)
+    with publisher({"a.tif": before}) as there:
         dataset = folder_dataset(there.url, probes=0)
         candidate = candidate_of(dataset, web)
-        there.fault(kind="truncate", method="GET", path="/files/a.tif", after_bytes=MIB, times=1)
-        resume = ingest_file.Body._resume
+        there.fault(kind="truncate", method="GET", path="/files/a.tif", after_bytes=35 * MIB, times=1)
+        monkeypatch.setattr(web, "pause", lambda times: there.files.update({"a.tif": after}))
+        upload = store.upload
 
-        def replaced(self, at):
-            there.files["a.tif"] = Generated(3 * MIB, edition=2)
-            resume(self, at)
+        def alone(*about, **more):
+            assert _open_uploads(seaweed, bucket) == []
+            return upload(*about, **more)
 
-        monkeypatch.setattr(ingest_file.Body, "_resume", replaced)
-        (row,) = inventory_of(ingest(dataset, candidate, local, web), local)
-        assert row["sha256"] == sha256_of("a.tif", Generated(3 * MIB, edition=2))
-        asked = [r["headers"].get("range") for r in there.asked()]
-        assert asked[0] is None
-        assert asked[1] is not None
-        assert asked[2:] == [None]
+        monkeypatch.setattr(store, "upload", alone)
+        (row,) = inventory_of(ingest(dataset, candidate, store, web), store)
+        assert (row["sha256"], row["bytes"], row["resumed"]) == (sha256_of("a.tif", after), after.size, 0)
+        assert hashlib.sha256(store.read(row["key"])).hexdigest() == row["sha256"]
+        assert row["etag"] == after.etag("a.tif")
+        assert [r["headers"].get("range") for r in there.asked()] == [None, f"bytes={35 * MIB}-"]
+        assert _open_uploads(seaweed, bucket) == []
 
 
 def test_a_release_that_changed_during_the_ingest_is_not_recorded(local, web, monkeypatch):
@@ -305,6 +302,15 @@ def test_a_page_for_people_is_no_file(local, web):
         there.fault(kind="html", method="GET", path="/files/a/one.tif", times=-1)
         with pytest.raises(PermanentFailure, match="an HTML page arrived with status 200"):
             ingest(dataset, candidate, local, web)
+
+
+def test_a_page_that_calls_itself_a_page_is_a_file(local, web):
+    with publisher({"about.html": Generated(70_000)}) as there:
+        dataset = folder_dataset(there.url, probes=0)
+        candidate = candidate_of(dataset, web)
+        there.fault(kind="html", method="GET", path="/files/about.html", times=-1)
+        (row,) = inventory_of(ingest(dataset, candidate, local, web), local)
+        assert looks_like_html(local.read(row["key"]))
 
 
 def test_equal_files_are_equal_content_although_they_are_fetched_at_another_time(tmp_path, web):

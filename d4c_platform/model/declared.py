@@ -1,0 +1,14 @@
+"""What everything that a person declares has in common.
+
+On its own, because the declared dataset needs the declared sources (`sources`), and both need this.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Declared(BaseModel):
+    """Base of everything a person writes in a declaration: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
