@@ -21,6 +21,13 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class Reason(Fact):
+    """Why a declaration tunes or waives a check."""
+
+    en: str
+    fr: str
+
+
 class Verdict(Fact):
     """The result of one check on one artifact."""
 
@@ -28,6 +35,9 @@ class Verdict(Fact):
     passed: bool
     severity: Severity = Severity.BLOCKING
     evidence: str = Field(description="One sentence with the figures, passed or not.")
+    waived: bool = Field(default=False, description="The declaration lets it block nothing.")
+    limit: float | None = Field(default=None, description="The limit that the declaration set in place of the usual one.")
+    reason: Reason | None = Field(default=None, description="Why it was waived or tuned; None when it was neither.")
 
 
 class Bump(StrEnum):

@@ -20,6 +20,7 @@ from d4c_platform.model.judgement import Bump as Bump
 from d4c_platform.model.judgement import Changes as Changes
 from d4c_platform.model.judgement import MadeWith as MadeWith
 from d4c_platform.model.judgement import Override as Override
+from d4c_platform.model.judgement import Reason as Reason
 from d4c_platform.model.judgement import RowChange as RowChange
 from d4c_platform.model.judgement import Severity as Severity
 from d4c_platform.model.judgement import Verdict as Verdict

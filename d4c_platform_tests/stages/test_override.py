@@ -15,7 +15,11 @@ from d4c_platform_tests.stages.town import FIXED, TREES, Town, csv, town
 
 pytestmark = pytest.mark.usefixtures("there")
 # Trees are planted and felled within one vintage, so that the rows decide.
-OF_2021 = {"id": FIXED, "vintage": {"rule": "fixed", "date": "2021"}}
+OF_2021 = {
+    "id": FIXED,
+    "vintage": {"rule": "fixed", "date": "2021"},
+    "checks": [{"check": "drift", "limit": 0.5, "reason": {"en": "This is about the number", "fr": "Il s'agit du numéro"}}],
+}
 REASON = "rows 1 to 4 were listed twice"
 
 
