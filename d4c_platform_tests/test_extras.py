@@ -11,12 +11,14 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from d4c_platform.catalog.publish import publish
+from d4c_platform.transforms import method
 from d4c_platform_tests.catalog.published import filled, table_version
 from d4c_platform_tests.interop import REQUIRED
 from d4c_platform_tests.places import ROOT
@@ -160,3 +162,18 @@ def test_the_node_install_fetches_a_torrent_without_dagster(node, tmp_path):
     assert fetched.returncode == 0, fetched.stderr
     assert int(fetched.stdout) >= sample.digests.bytes
     assert hashlib.sha256((tmp_path / "out" / NAME).read_bytes()).hexdigest() == sample.digests.sha256
+
+
+def test_an_installed_wheel_knows_the_code_and_the_lock_without_git_or_a_checkout(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    asked = "from d4c_platform.transforms import method as m; print(m.SOURCE, m.lock_sha256(), m.method().sha256)"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(tmp_path / "d4c_platform"), method.lock_sha256(), method.method().sha256]

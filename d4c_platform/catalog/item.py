@@ -98,7 +98,20 @@ def _properties(
             "rows_removed": manifest.changes.rows_removed,
             "rows_changed": manifest.changes.rows_changed,
         },
+        **_waivers(manifest),
     }
+
+
+def _waivers(manifest: Manifest) -> dict[str, Any]:
+    """The checks that the declaration waived or tuned, each with its reason; nothing when there is none."""
+    found = [
+        {"check": v.check, "waived": v.waived, "passed": v.passed}
+        | ({"limit": v.limit} if v.limit is not None else {})
+        | {"reason": v.reason.en, "reason_fr": v.reason.fr}
+        for v in manifest.checks
+        if v.reason is not None
+    ]
+    return {"d4c:waivers": found} if found else {}
 
 
 def _times(dataset: Dataset, version_id: str, release: Release, data: Artifact) -> dict[str, str]:

@@ -53,6 +53,13 @@ _CHANGES = pa.struct(
     [("least_bump", TEXT), ("rows_added", pa.int64()), ("rows_removed", pa.int64()), ("rows_changed", pa.int64())]
 )
 
+_WAIVER = pa.struct(
+    [
+        *(("check", TEXT), ("waived", pa.bool_()), ("passed", pa.bool_())),
+        *(("limit", pa.float64()), ("reason", TEXT), ("reason_fr", TEXT)),
+    ]
+)
+
 _CORE = [
     # The specification leaves `type` out; with it, readers that add nothing of their own still give back whole items.
     ("type", TEXT),
@@ -97,6 +104,8 @@ _PROPERTIES = [
     ("d4c:latest", pa.bool_()),
     ("d4c:logical_hash", TEXT),
     ("d4c:changes", _CHANGES),
+    # Checks that the declaration waived, or gave another limit, with the reason; null where every check stands as it is.
+    ("d4c:waivers", pa.list_(_WAIVER)),
     ("d4c:concept_doi", TEXT),
     *_SWARM,
 ]

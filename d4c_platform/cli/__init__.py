@@ -1,7 +1,8 @@
 """The `d4c` command: `d4c <noun> <verb>`, one module a noun.
 
 Exit codes: 0 it is so; 1 it is not, or it failed and the same call will fail again; 2 the call's words are off; 75 it failed
-in a way that can pass (EX_TEMPFAIL of sysexits.h): try again later.
+in a way that can pass (EX_TEMPFAIL of sysexits.h): try again later. `d4c version rebuild --verify` says more with 3 (the same
+values in other bytes) and 4 (other values).
 
 A noun whose extra is not installed still shows in the help and says which extra it needs, so that reading names, declarations
 and the catalog works without Dagster.
@@ -26,7 +27,7 @@ NOUNS = {
     "name": "Parse and check names of the D4C file naming convention.",
     "dataset": "Look at and check the declared datasets.",
     "catalog": "Read the one catalog of all versions.",
-    "version": "Withdraw a version; see what versions still miss.",
+    "version": "Build a version again, overrule its number, withdraw one, see what is missing.",
     "release": "Fetch a release again after its publisher has repaired it.",
     "mirror": "Discard an unpublished draft on a mirror.",
     "sandbox": "Run a whole Data for Canada on this machine.",

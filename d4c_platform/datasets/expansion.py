@@ -127,6 +127,7 @@ def template(family: Family, area: FamilyArea) -> Dataset:
         licence=family.licence,
         area=Area(dguid=area.dguid, name=area.name, geometry=area.geometry),
         mirrors=family.mirrors,
+        checks=family.checks,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from d4c_platform import naming
 from d4c_platform.datasets.addresses import address_problems
 from d4c_platform.datasets.problem import FieldPath, Problem
+from d4c_platform.model.checks import LIMITS
 from d4c_platform.model.dataset import (
     CSV_TYPES,
     Area,
@@ -35,6 +36,7 @@ def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     yield from _version(dataset)
     yield from area_problems(dataset.area, ("area",))
     yield from _columns(dataset)
+    yield from _checks(dataset)
     yield from _transform(dataset)
     yield from _source(dataset)
     for language, url in dataset.licence.url.model_dump().items():
@@ -165,6 +167,20 @@ def _columns(dataset: Dataset) -> Iterator[Problem]:
             yield Problem(("key", index), f"{name} identifies a row, so its column must say nullable: false")
         if name in dataset.key[:index]:
             yield Problem(("key", index), f"{name} is listed twice")
+
+
+def _checks(dataset: Dataset) -> Iterator[Problem]:
+    named = [choice.check for choice in dataset.checks]
+    for index, choice in enumerate(dataset.checks):
+        if choice.check in named[:index]:
+            yield Problem(("checks", index, "check"), f"{choice.check} is listed twice")
+        if choice.waived == (choice.limit is not None):
+            yield Problem(("checks", index), "a check is either waived (waived: true) or tuned (limit: a share of the rows)")
+        elif choice.limit is not None and choice.check not in LIMITS:
+            yield Problem(("checks", index, "limit"), f"{choice.check} has no limit; these have: {', '.join(sorted(LIMITS))}")
+        for language, words in choice.reason.model_dump().items():
+            if not words.strip():
+                yield Problem(("checks", index, "reason", language), "it is empty")
 
 
 def _transform(dataset: Dataset) -> Iterator[Problem]:

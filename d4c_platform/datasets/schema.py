@@ -98,6 +98,10 @@ def _explain_choice(error: ValidationError, path: FieldPath) -> Iterator[Problem
     schema: Any = error.schema
     discriminator: Mapping[str, Any] = schema.get("discriminator", {})
     key = discriminator.get("propertyName")
+    if key is None and (bounded := [e for e in error.context or () if e.validator != "type" and not e.relative_path]):
+        # A value of the right type that another rule of its branch refuses: a number that is too large.
+        yield from _explain(bounded[0], path)
+        return
     if key is None or not isinstance(error.instance, dict):
         wanted = {str(e.validator_value) for e in error.context or () if e.validator == "type"}
         nouns = sorted(_NOUNS.get(w, w) for w in wanted - {"null"}) or ["something else"]

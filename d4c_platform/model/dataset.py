@@ -13,15 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from d4c_platform.model.checks import CheckChoice
 from d4c_platform.model.declared import Declared
+from d4c_platform.model.declared import Text as Text
 from d4c_platform.model.sources import Source
-
-
-class Text(Declared):
-    """The same words in both official languages."""
-
-    en: str = Field(min_length=1)
-    fr: str = Field(min_length=1)
 
 
 class DataPackage(StrEnum):
@@ -155,4 +150,7 @@ class Dataset(Declared):
     mirrors: tuple[MirrorName, ...] = (MirrorName.SOURCE_COOP, MirrorName.ZENODO)
     key: tuple[str, ...] = Field(default=(), description="Columns that identify a row; checked to be unique.")
     columns: tuple[Column, ...] = ()
+    checks: tuple[CheckChoice, ...] = Field(
+        default=(), description="Checks that are tuned or waived for this dataset; all others stay as they are."
+    )
     keywords: tuple[Text, ...] = ()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from d4c_platform.model.checks import CheckChoice
 from d4c_platform.model.dataset import Area, DataPackage, Licence, MirrorName, ReleaseVintage, StatCanCsvTransform, Text
 from d4c_platform.model.declared import Declared
 
@@ -52,3 +53,4 @@ class Family(Declared):
         description="The first is for every table whose geography is none of the others. A table keeps the one it got first.",
     )
     mirrors: tuple[MirrorName, ...] = (MirrorName.SOURCE_COOP, MirrorName.ZENODO)
+    checks: tuple[CheckChoice, ...] = Field(default=(), description="Checks that are tuned or waived for all its datasets.")

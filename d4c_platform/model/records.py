@@ -2,31 +2,28 @@
 
 Each class is one JSON document under ``records/<version-id>/``; `DOCUMENT` is its file name. The catalog is a pure function
 of these documents. `Copies`, `Torrents` and `ZenodoDraft` may be replaced (a mirror is checked again, web seeds are
-re-issued, a draft is discarded), and `Release` until something was built from it; every other document is written once.
+re-issued, a draft is discarded), `Release` and `OverrideDecision` until something was built; every other document is
+written once.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Fact(BaseModel):
-    """Base of every part of a record: frozen, and unknown keys from a newer writer are an error, not silence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Document(Fact):
-    """One JSON document of a version."""
-
-    DOCUMENT: ClassVar[str]
-    REPLACEABLE: ClassVar[bool] = False
-
-    version_id: str
+from d4c_platform.model.fact import Document as Document
+from d4c_platform.model.fact import Fact as Fact
+from d4c_platform.model.judgement import Bump as Bump
+from d4c_platform.model.judgement import Changes as Changes
+from d4c_platform.model.judgement import MadeWith as MadeWith
+from d4c_platform.model.judgement import Override as Override
+from d4c_platform.model.judgement import Reason as Reason
+from d4c_platform.model.judgement import RowChange as RowChange
+from d4c_platform.model.judgement import Severity as Severity
+from d4c_platform.model.judgement import Verdict as Verdict
 
 
 class Candidate(Fact):
@@ -143,32 +140,14 @@ class Artifact(Fact):
     )
 
 
-class Severity(StrEnum):
-    BLOCKING = "blocking"
-    WARNING = "warning"
+class OverrideDecision(Document):
+    """An operator's word on a version's number. Replaceable until the version is built: then its changelog has it."""
 
+    DOCUMENT = "override.json"
+    REPLACEABLE = True
 
-class Verdict(Fact):
-    """The result of one check on one artifact."""
-
-    check: str
-    passed: bool
-    severity: Severity = Severity.BLOCKING
-    evidence: str = Field(description="One sentence with the figures, passed or not.")
-
-
-class Changes(Fact):
-    """What changed since the predecessor, and the least bump that admits it."""
-
-    predecessor: str | None = None
-    least_bump: str = Field(description="none, patch, minor or major; `first` when there is no predecessor.")
-    columns_added: tuple[str, ...] = ()
-    columns_removed: tuple[str, ...] = ()
-    columns_retyped: tuple[str, ...] = ()
-    rows_added: int = 0
-    rows_removed: int = 0
-    rows_changed: int = 0
-    evidence: tuple[str, ...] = ()
+    override: Override
+    decided_at: datetime
 
 
 class Build(Document):
@@ -179,6 +158,7 @@ class Build(Document):
     artifacts: tuple[Artifact, ...]
     checks: tuple[Verdict, ...] = ()
     changes: Changes = Changes(least_bump="first")
+    made_with: MadeWith | None = Field(default=None, description="None in older documents.")
 
 
 class Manifest(Document):
@@ -189,6 +169,9 @@ class Manifest(Document):
     dataset: dict[str, Any] = Field(description="The declaration as it was.")
     sources: dict[str, str] = Field(description="Raw object key to sha-256.")
     code_commit: str
+    method_sha256: str = Field(
+        default="", description="Of methods/<sha-256>.tar.gz: the code and its locked environment. Empty in older documents."
+    )
     lock_sha256: str
     tools: dict[str, str]
     parameters: dict[str, str]

@@ -62,12 +62,14 @@ def changelog(c: Changes, rows: int) -> dg.MetadataValue:
         [
             {"change": "compared with", "figure": c.predecessor},
             {"change": "least bump", "figure": c.least_bump},
+            *([{"change": "counted as", "figure": f"{c.override.bump}: {c.override.reason}"}] if c.override else []),
             {"change": "rows added", "figure": f"{c.rows_added:,}"},
             {"change": "rows removed", "figure": f"{c.rows_removed:,}"},
             {"change": "rows changed", "figure": f"{c.rows_changed:,}"},
             {"change": "columns added", "figure": ", ".join(c.columns_added) or "none"},
             {"change": "columns removed", "figure": ", ".join(c.columns_removed) or "none"},
             {"change": "columns retyped", "figure": ", ".join(c.columns_retyped) or "none"},
+            *({"change": f"values of {column}", "figure": f"{n:,}"} for column, n in sorted(c.changed_by_column.items())),
         ]
     )
 
@@ -135,12 +137,24 @@ def published(p: Published, url: str) -> Metadata:
 def verdict(v: Verdict, version_id: str) -> dg.AssetCheckResult:
     # Checks have no partition yet in this Dagster: without the version here nobody could tell whose verdict it is.
     return dg.AssetCheckResult(
-        metadata={"version": version_id},
+        metadata={"version": version_id, **_waiver(v)},
         check_name=v.check,
         passed=v.passed,
         severity=dg.AssetCheckSeverity.ERROR if v.severity == "blocking" else dg.AssetCheckSeverity.WARN,
         description=v.evidence,
     )
+
+
+def _waiver(v: Verdict) -> dict[str, dg.MetadataValue]:
+    """What the declaration says of the check, and why."""
+    if v.reason is None:
+        return {}
+    said = dg.MetadataValue.bool(True) if v.waived else dg.MetadataValue.float(v.limit or 0.0)
+    return {
+        "waived" if v.waived else "limit": said,
+        "reason": dg.MetadataValue.text(v.reason.en),
+        "raison": dg.MetadataValue.text(v.reason.fr),
+    }
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:

@@ -17,10 +17,12 @@ from d4c_platform.sources.detection import AGAIN_KEY, replaced_by
 from d4c_platform.sources.source import Superseded
 from d4c_platform.stages.companions import PREVIEW
 from d4c_platform.stages.ingest import offer_of
+from d4c_platform.stages.override import override_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
 from d4c_platform.transforms import artifact_of, changes, checks, manifest
 from d4c_platform.transforms import build as transform
+from d4c_platform.transforms.method import method
 from d4c_platform.transforms.preview import preview
 
 
@@ -73,7 +75,7 @@ def archive_release(platform: Platform, version_id: str) -> Release | Withdrawal
             return _withdraw(platform, version_id, f"The publisher replaced it before it was archived: {error.what}", None)
     before = platform.predecessor(dataset, version_id)
     previous = platform.records.read(Release, before) if before else None
-    if previous is not None and changed_nothing(release, previous):
+    if previous is not None and changed_nothing(release, previous) and override_of(platform, version_id) is None:
         return _withdraw(platform, version_id, "The publisher's files have the same content as the version before", before)
     return release
 
@@ -103,10 +105,13 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         if not all(v.passed for v in verdicts if v.severity is Severity.BLOCKING):
             return Refused(verdicts)
         difference = _compare(platform, dataset, version_id, built.path, before, folder)
-        if difference.least_bump == "none" and AGAIN_KEY not in release.hint:
+        if difference.bump == "none" and AGAIN_KEY not in release.hint:
             reason = "The artifact's values are those of the version before"
             return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
-        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference)
+        # The same bytes made again, because what was staged is lost, were made by what the record says already.
+        made_with = manifest.made_with() if recorded is None else recorded.made_with
+        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference, made_with=made_with)
+        portal.keep_method(method().body)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
         records.write(build)
@@ -137,8 +142,9 @@ def _compare(platform: Platform, dataset: Dataset, version_id: str, path: Path, 
         raise PermanentFailure("the version before has no artifact record", where="records", version=before)
     previous = folder / "previous.parquet"
     platform.portal.download(before, earlier.artifacts[0], previous)
-    difference = changes.compare(dataset, version_id, path, before, previous)
-    if difference.least_bump != "none":
+    derived = changes.compare(dataset, version_id, path, before, previous)
+    difference = derived.model_copy(update={"override": override_of(platform, version_id)})
+    if difference.bump != "none":
         changes.require_honest_number(dataset, version_id, before, difference)
     return difference
 

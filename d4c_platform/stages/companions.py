@@ -11,20 +11,33 @@ from collections.abc import Sequence
 from d4c_platform.mirrors.mirror import Companion
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.records import Artifact, Build, Manifest, Release
+from d4c_platform.storage.portal import GZIP, Portal
 from d4c_platform.torrents.metainfo import compose
 from d4c_platform.torrents.publish import MEDIA_TYPE
-from d4c_platform.transforms.changes import changelog_markdown
+from d4c_platform.transforms.changelog import changelog_json, changelog_markdown
 
 PREVIEW = "preview.svg"
+METHOD = "method.tar.gz"
 
 
 def companions_of(dataset: Dataset, release: Release, build: Build, manifest: Manifest) -> tuple[Companion, ...]:
     """The companions that say what a version is, in the order a person reads them."""
     return (
-        Companion("README.md", "text/markdown", readme(dataset, release, build).encode()),
+        Companion("README.md", "text/markdown", readme(dataset, release, build, manifest).encode()),
         Companion("CHANGELOG.md", "text/markdown", changelog_markdown(build.changes).encode()),
+        Companion("changelog.json", "application/json", changelog_json(build.version_id, build.changes).encode()),
         Companion("manifest.json", "application/json", manifest.model_dump_json(indent=2).encode()),
     )
+
+
+def method_of(portal: Portal, manifest: Manifest) -> tuple[Companion, ...]:
+    """The packed code that made a version, for a record that has to stand alone; none for versions older than the packing.
+
+    Beside the versions of the portal it lies once for all of them.
+    """
+    if not manifest.method_sha256:
+        return ()
+    return (Companion(METHOD, GZIP, portal.store.read(portal.method_key(manifest.method_sha256))),)
 
 
 def torrents_of(build: Build, *, web_seeds: Sequence[str], trackers: Sequence[str]) -> tuple[Companion, ...]:
@@ -36,10 +49,15 @@ def torrents_of(build: Build, *, web_seeds: Sequence[str], trackers: Sequence[st
     )
 
 
-def readme(dataset: Dataset, release: Release, build: Build) -> str:
+def readme(dataset: Dataset, release: Release, build: Build, manifest: Manifest) -> str:
     """What a person who finds this version alone needs to know, English first, then French."""
     sources = "\n".join(f"- <{f.url}> (sha-256 `{f.sha256}`)" for f in release.files)
     files = "\n".join(_file(a) for a in build.artifacts)
+    method = f"methods/{manifest.method_sha256}.tar.gz"
+    packed_en, packed_fr = ("", "")
+    if manifest.method_sha256:
+        packed_en = f"\n\nThe code that built it and its locked environment are `{METHOD}`, on the portal `{method}`."
+        packed_fr = f"\n\nLe code qui l'a construit et son environnement figé sont `{METHOD}`, sur le portail `{method}`."
     return f"""# {dataset.title.en}
 
 {dataset.description.en}
@@ -56,7 +74,8 @@ def readme(dataset: Dataset, release: Release, build: Build) -> str:
 
 {sources}
 
-Check a file with `sha256sum`; get it from peers with the `.torrent` beside it. `manifest.json` says how it was built.
+Check a file with `sha256sum`; get it from peers with the `.torrent` beside it. `manifest.json` says how it was
+built.{packed_en}
 
 ---
 
@@ -77,7 +96,7 @@ Check a file with `sha256sum`; get it from peers with the `.torrent` beside it. 
 {sources}
 
 Vérifiez un fichier avec `sha256sum`; obtenez-le auprès de pairs avec le `.torrent` qui l'accompagne. `manifest.json` dit
-comment il a été construit.
+comment il a été construit.{packed_fr}
 """
 
 

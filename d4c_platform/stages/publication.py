@@ -17,7 +17,7 @@ from d4c_platform.model.dataset import MirrorName
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.model.records import Artifact, Build, Copies, Document, Doi, Item, Manifest, Release, Severity, Torrents
 from d4c_platform.stages.build import refuse_withdrawn
-from d4c_platform.stages.companions import PREVIEW, companions_of, torrents_of
+from d4c_platform.stages.companions import PREVIEW, companions_of, method_of, torrents_of
 from d4c_platform.stages.ingest import folder_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.torrents.publish import publish_torrents
@@ -116,6 +116,7 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
     seeds = [platform.source_coop.url(dataset, a) for a in build.artifacts] if there else []
     companions = (
         *companions_of(dataset, release, build, manifest),
+        *method_of(platform.portal, manifest),
         *torrents_of(build, web_seeds=seeds, trackers=platform.settings.trackers),
     )
     return PublishedVersion(

@@ -36,6 +36,7 @@ TREE = ".sha256tree"
 """Added to a file's name: its merkle leaves, 32 bytes for every 16 KiB (BEP 52), for audits of single blocks."""
 
 BINARY = "application/octet-stream"
+GZIP = "application/gzip"
 
 
 class Portal:
@@ -54,6 +55,11 @@ class Portal:
     def received_key(dataset_id: str, release_key: str, file: str) -> str:
         """Where it is said how a release's file was received."""
         return f"raw/{dataset_id}/{release_key}/{file}"
+
+    @staticmethod
+    def method_key(sha256: str) -> str:
+        """Where the packed code that made versions lies: once, however many versions it made."""
+        return f"methods/{sha256}.tar.gz"
 
     @staticmethod
     def staging_key(version_id: str, file: str) -> str:
@@ -86,6 +92,15 @@ class Portal:
     def lacks(self, version_id: str, name: str) -> bool:
         """Whether no file of this name is published beside the version."""
         return self.store.head(self.version_key(version_id, name)) is None
+
+    def keep_method(self, body: bytes) -> str:
+        """Keep the packed code under a key that names its bytes; returns their sha-256. Does nothing when it is there."""
+        sha256 = _sha256(body)
+        key = self.method_key(sha256)
+        if self.store.head(key) is None:
+            with contextlib.suppress(Conflict):  # a run beside this one was faster, with the same bytes
+                self.store.put(key, body, media_type=GZIP, cache_control=IMMUTABLE, sha256=sha256, if_absent=True)
+        return sha256
 
     def stage_companion(self, version_id: str, name: str, body: bytes) -> None:
         """Put a small file of the build where publishing finds it."""

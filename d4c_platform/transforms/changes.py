@@ -5,6 +5,11 @@ geometry changed, or more than a fifth of the rows gone. MINOR: columns added, o
 values corrected. None: equal logical hash, and the same key and shape. A new vintage carries its own rows and values – the
 date says *which data* – so there only the shape counts; `least_bump` is then `patch` when the shape is the same, and `allowed`
 asks for no bump.
+
+An operator may know better (a fifth of the rows were duplicates; the same column means something else now). What was derived
+stays as it is; the number is then held against the operator's word, which is recorded with its reason.
+
+Not here: the rows that differ (diff), how changes are told to people (changelog).
 """
 
 from __future__ import annotations
@@ -48,6 +53,8 @@ def _compared(dataset: Dataset, version_id: str, path: Path, predecessor_id: str
         return Changes(
             predecessor=predecessor_id,
             least_bump="none",
+            rows_before=old.rows,
+            rows_after=new.rows,
             evidence=(f"All {new.rows:,} rows have the same values: the logical hash is equal.",),
         )
     rows = difference(path, predecessor_path, dataset.key, tuple(c for c in shared if c not in retyped))
@@ -59,9 +66,14 @@ def _compared(dataset: Dataset, version_id: str, path: Path, predecessor_id: str
         columns_added=added,
         columns_removed=removed,
         columns_retyped=retyped,
+        types_changed={c: (old.columns[c], new.columns[c]) for c in retyped},
+        rows_before=rows.before,
+        rows_after=rows.after,
         rows_added=rows.added,
         rows_removed=rows.removed,
         rows_changed=rows.changed,
+        changed_by_column=rows.changed_by_column,
+        sample=rows.sample,
         evidence=tuple(sentence for _, sentence in sorted(found, key=lambda f: -_ORDER.index(f[0]))),
     )
 
@@ -74,11 +86,11 @@ def vintage_of(version_id: str) -> str:
 
 def allowed(changes: Changes, declared: SemVer, predecessor: SemVer, *, same_vintage: bool) -> bool:
     """Whether the declared number says at least what changed."""
-    if changes.least_bump == "first":
+    if changes.bump == "first":
         return True
-    if changes.least_bump == "major":
+    if changes.bump == "major":
         return declared.major > predecessor.major
-    if changes.least_bump == "minor":
+    if changes.bump == "minor":
         return (declared.major, declared.minor) > (predecessor.major, predecessor.minor)
     if same_vintage:
         return declared > predecessor
@@ -87,7 +99,7 @@ def allowed(changes: Changes, declared: SemVer, predecessor: SemVer, *, same_vin
 
 def least_number(changes: Changes, predecessor: SemVer, *, same_vintage: bool) -> SemVer:
     """The smallest number that may be declared."""
-    match changes.least_bump:
+    match changes.bump:
         case "major":
             return SemVer(predecessor.major + 1, 0, 0)
         case "minor":
@@ -114,46 +126,21 @@ def require_honest_number(dataset: Dataset, version_id: str, predecessor_id: str
         return
     least = least_number(changes, before, same_vintage=same_vintage)
     raise PermanentFailure(
-        f"{declared} says less than what changed since {predecessor_id}, which is {changes.least_bump}: "
-        + " ".join(changes.evidence),
+        f"{declared} says less than what changed since {predecessor_id}, which is {changes.bump}: "
+        + " ".join((*_decided(changes), *changes.evidence)),
         where="changes",
         dataset=dataset.id,
         version=version_id,
         kept="Nothing is public yet; the previous latest stays",
-        remedy=f"Declare `version: {least}` or higher in the dataset's declaration: that makes a new partition",
+        remedy=f"Declare `version: {least}` or higher in the dataset's declaration: that makes a new partition; or, when the "
+        "rule is wrong about it, record why with `d4c version override`",
     )
 
 
-def changelog_markdown(changes: Changes) -> str:
-    """The changes as Markdown, in both languages."""
-    if changes.least_bump == "first":
-        return "# Changelog | Journal des modifications\n\nFirst version. | Première version.\n"
-    lines = [
-        "# Changelog | Journal des modifications",
-        "",
-        f"Since | Depuis : `{changes.predecessor}`",
-        "",
-        "| | Change | Modification |",
-        "|---:|---|---|",
-        f"| {changes.rows_added:,} | rows added | lignes ajoutées |",
-        f"| {changes.rows_removed:,} | rows removed | lignes retirées |",
-        f"| {changes.rows_changed:,} | rows changed | lignes modifiées |",
-        *_column_lines(changes.columns_added, "columns added", "colonnes ajoutées"),
-        *_column_lines(changes.columns_removed, "columns removed", "colonnes retirées"),
-        *_column_lines(changes.columns_retyped, "columns retyped", "colonnes dont le type a changé"),
-        "",
-        f"Least version change | Changement de version minimal : **{changes.least_bump.upper()}**",
-        "",
-        "## Evidence | Preuves",
-        "",
-        *(f"- {sentence}" for sentence in changes.evidence),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _column_lines(names: tuple[str, ...], en: str, fr: str) -> list[str]:
-    shown = ", ".join(f"`{name}`" for name in names)
-    return [f"| {len(names)} | {en}: {shown} | {fr} : {shown} |"] if names else []
+def _decided(changes: Changes) -> tuple[str, ...]:
+    if changes.override is None:
+        return ()
+    return (f"An operator counted it as {changes.override.bump}, derived was {changes.least_bump}: {changes.override.reason}.",)
 
 
 def _hash(shape: Shape, path: Path) -> str:

@@ -1,7 +1,10 @@
 """Is this artifact fit to be published? Verdicts with their evidence; the blocking ones stop a version before it is public.
 
 Every check of `CHECKS` gives exactly one verdict, also when it has nothing to look at, so that an operator always sees the
-same list. Warnings tell what was kept: suppressed values, invalid DGUIDs, shapes a GIS may refuse.
+same list. Warnings tell what was kept: suppressed values, a few invalid DGUIDs, shapes a GIS may refuse.
+
+A check that blocks may find something it tolerates: that is told as a warning. How much is tolerated is a share of the rows
+(`model.checks.LIMITS`); a declaration may set another one, or waive the check, with a reason that stays with the verdict.
 
 Not here: whether the version's number is honest (changes).
 """
@@ -14,15 +17,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from d4c_platform.model.checks import LIMITS, CheckChoice, CheckName
 from d4c_platform.model.dataset import Column, Dataset
-from d4c_platform.model.records import Artifact, ColumnInfo, Severity, Verdict
+from d4c_platform.model.records import Artifact, ColumnInfo, Reason, Severity, Verdict
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import engine, quoted
 from d4c_platform.transforms.machine import machine_troubles
 from d4c_platform.transforms.rejects import REJECTS
 
-LEAST_GEOMETRY_SHARE = 0.95  # fewer rows with a shape means that the join or the file is broken, not that some are unlocated
-LEAST_SIZE_SHARE = 0.8  # of the predecessor's rows; below, a person should look
+MOST_GROWTH = 2.0  # times the predecessor's rows; beyond, a person is told: tables that are joined twice grow so
+REMARKS = frozenset({"status", "symbol", "terminated"})  # null says "nothing to remark": marks come and go
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,17 @@ class _Case:
 
     def column(self, name: str) -> ColumnInfo | None:
         return next((c for c in self.built.columns if c.name == name), None)
+
+    def choice(self, name: str) -> CheckChoice | None:
+        return next((c for c in self.dataset.checks if c.check == name), None)
+
+    def limit(self, name: CheckName) -> float:
+        choice = self.choice(name)
+        return LIMITS[name] if choice is None or choice.limit is None else choice.limit
+
+    def share(self, count: int) -> float:
+        """Of the artifact's rows."""
+        return count / self.built.rows if self.built.rows else 0.0
 
     @property
     def spatial(self) -> bool:
@@ -60,8 +75,18 @@ def check(
     def verdicts() -> Iterator[Verdict]:
         for name, blocking, _ in CHECKS:
             passed, evidence = _RULES[name](case)
-            severity = Severity.BLOCKING if blocking else Severity.WARNING
-            yield Verdict(check=name, passed=passed, severity=severity, evidence=evidence)
+            choice = case.choice(name)
+            waived = choice is not None and choice.waived
+            tolerated = not passed and (waived or (name in _TOLERATED and _TOLERATED[name](case)))
+            yield Verdict(
+                check=name,
+                passed=passed,
+                severity=Severity.BLOCKING if blocking and not tolerated else Severity.WARNING,
+                evidence=evidence,
+                waived=waived,
+                limit=None if choice is None else choice.limit,
+                reason=None if choice is None else Reason(**choice.reason.model_dump()),
+            )
 
     with machine_troubles():
         return tuple(verdicts())
@@ -85,8 +110,9 @@ def _no_row_lost(case: _Case) -> _Finding:
 def _rejected_rows(case: _Case) -> _Finding:
     rejected = case.count("rejected_rows")
     if not rejected:
-        return True, "Every row could be kept."
-    return False, f"{rejected:,} rows could not be read; {REJECTS} names their lines and the reasons."
+        return True, "Every row could be read."
+    told = f"{rejected:,} rows could not be read; {REJECTS} names their lines and the reasons."
+    return rejected <= case.count("source_rows") * case.limit(CheckName.REJECTED_ROWS), told
 
 
 def _publisher_rows(case: _Case) -> _Finding:
@@ -94,7 +120,7 @@ def _publisher_rows(case: _Case) -> _Finding:
         return True, "The publisher gives no figure to compare with."
     stated, rows = case.count("publisher_rows"), case.built.rows + case.count("rejected_rows")
     agrees = "as the publisher says" if stated == rows else f"but the publisher says {stated:,} data points"
-    return stated == rows, f"The table has {rows:,} rows, {agrees}."
+    return abs(stated - rows) <= stated * case.limit(CheckName.PUBLISHER_ROWS), f"The table has {rows:,} rows, {agrees}."
 
 
 def _columns(case: _Case) -> _Finding:
@@ -142,8 +168,8 @@ def _geometry(case: _Case) -> _Finding:
     if column is None:
         return True, "The table is not spatial."
     shaped = case.built.rows - column.nulls
-    share = shaped / case.built.rows if case.built.rows else 0.0
-    return share >= LEAST_GEOMETRY_SHARE, f"{shaped:,} of {case.built.rows:,} rows have a geometry ({share:.1%})."
+    share = case.share(shaped)
+    return 1 - share <= case.limit(CheckName.GEOMETRY), f"{shaped:,} of {case.built.rows:,} rows have a geometry ({share:.1%})."
 
 
 def _crs(case: _Case) -> _Finding:
@@ -164,6 +190,20 @@ def _counted(name: str, what: str) -> Callable[[_Case], _Finding]:
     return rule
 
 
+def _limited(name: CheckName, what: str) -> Callable[[_Case], _Finding]:
+    def rule(case: _Case) -> _Finding:
+        count = case.count(name)
+        if not count:
+            return True, f"No {what}."
+        return False, f"{count:,} {what}: {case.share(count):.2%} of the rows, up to {case.limit(name):.2%} are let through."
+
+    return rule
+
+
+def _few(name: CheckName) -> Callable[[_Case], bool]:
+    return lambda case: case.share(case.count(name)) <= case.limit(name)
+
+
 def _labels(case: _Case) -> _Finding:
     unlike, missing = case.count("labels_unlike_metadata"), case.count("labels_without_french")
     if "labels_unlike_metadata" in case.built.counts:
@@ -182,7 +222,27 @@ def _drift(case: _Case) -> _Finding:
     if case.predecessor is None:
         return True, "There is no version before."
     before, now = case.predecessor.rows, case.built.rows
-    return now >= before * LEAST_SIZE_SHARE, f"{now:,} rows, {before:,} in the version before."
+    return not _shrunk(case) and now <= before * MOST_GROWTH, f"{now:,} rows, {before:,} in the version before."
+
+
+def _shrunk(case: _Case) -> bool:
+    before = case.predecessor.rows if case.predecessor is not None else 0
+    return before - case.built.rows > before * case.limit(CheckName.DRIFT)
+
+
+def _null_drift(case: _Case) -> _Finding:
+    before = case.predecessor
+    if before is None:
+        return True, "There is no version before."
+    if not before.rows or not case.built.rows:
+        return True, "One of the two versions has no rows."
+    was = {c.name: c.nulls / before.rows for c in before.columns}
+    now = {c.name: case.share(c.nulls) for c in case.built.columns if c.name in was and c.name not in REMARKS}
+    limit = case.limit(CheckName.NULL_DRIFT)
+    risen = [f"{name} from {was[name]:.1%} to {share:.1%}" for name, share in now.items() if share - was[name] > limit]
+    if risen:
+        return False, f"More rows are null than in the version before: {'; '.join(risen)}."
+    return True, f"In none of {len(now)} columns did the share of nulls rise by more than {limit:.0%}."
 
 
 CHECKS: tuple[tuple[str, bool, str], ...] = (
@@ -194,12 +254,13 @@ CHECKS: tuple[tuple[str, bool, str], ...] = (
     ("key", True, "The key identifies each row."),
     ("geometry", True, "Nearly all rows have a geometry."),
     ("crs", True, "The coordinate reference system is known."),
+    ("invalid_dguids", True, "DGUIDs are well formed but for a few, which are kept as published, flagged."),
+    ("invalid_geometries", True, "Geometries are valid but for a few, which are kept as published."),
+    ("drift", True, "The table has not shrunk by more than a fifth, nor more than doubled (a warning)."),
+    ("null_drift", True, "No column has far more nulls than in the version before."),
     ("suppressed_values", False, "Values that are suppressed or not available: kept as null with their status."),
-    ("invalid_dguids", False, "DGUIDs that are not well formed: kept as published, flagged."),
-    ("invalid_geometries", False, "Geometries that are not valid: kept as published."),
     ("unresolved_periods", False, "Reference periods whose days are not stated, such as fiscal years: left without bounds."),
     ("labels", False, "Labels in both languages agree with the publisher's metadata."),
-    ("drift", False, "The table has not shrunk by a fifth or more."),
 )
 """Name, whether it blocks publication, and what it promises."""
 
@@ -213,9 +274,17 @@ _RULES: dict[str, Callable[[_Case], _Finding]] = {
     "geometry": _geometry,
     "crs": _crs,
     "suppressed_values": _counted("suppressed_values", "values that are suppressed or not available, null with their status"),
-    "invalid_dguids": _counted("invalid_dguids", "rows with a DGUID that is not well formed"),
-    "invalid_geometries": _counted("invalid_geometries", "geometries that are not valid"),
+    "invalid_dguids": _limited(CheckName.INVALID_DGUIDS, "rows with a DGUID that is not well formed"),
+    "invalid_geometries": _limited(CheckName.INVALID_GEOMETRIES, "geometries that are not valid"),
     "unresolved_periods": _counted("unresolved_periods", "rows whose reference period states no days"),
     "labels": _labels,
     "drift": _drift,
+    "null_drift": _null_drift,
 }
+
+_TOLERATED: dict[str, Callable[[_Case], bool]] = {
+    "invalid_dguids": _few(CheckName.INVALID_DGUIDS),
+    "invalid_geometries": _few(CheckName.INVALID_GEOMETRIES),
+    "drift": lambda case: not _shrunk(case),
+}
+"""Of checks that did not pass: whether it is still little enough to be a warning."""

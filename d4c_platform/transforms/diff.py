@@ -8,13 +8,15 @@ Not here: which version number the difference asks for (changes).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 
+from d4c_platform.model.records import RowChange
+from d4c_platform.transforms.diff_sample import sample_of
 from d4c_platform.transforms.engine import engine, literal, quoted, scalar
 from d4c_platform.transforms.logical_hash import COVERING, canonical_type, facts_of
 
@@ -43,6 +45,7 @@ class Difference:
     changed: int
     keyed: bool
     changed_by_column: dict[str, int] = field(default_factory=dict)
+    sample: tuple[RowChange, ...] = ()
 
 
 def shape_of(path: Path) -> Shape:
@@ -75,8 +78,10 @@ def difference(new: Path, old: Path, key: tuple[str, ...], shared: tuple[str, ..
             seen = f"SELECT * {_shapes_as_digests(path)} FROM read_parquet({literal(str(path))})"  # noqa: S608 - quoted
             sql.execute(f"CREATE VIEW {table} AS {seen}")
         if key and set(key) <= set(shared) and all(_unique(sql, table, key) for table in ("new", "old")):
-            return _by_key(sql, key, tuple(c for c in shared if c not in key))
-        return _as_whole_rows(sql, shared)
+            found = _by_key(sql, key, tuple(c for c in shared if c not in key))
+        else:
+            found = _as_whole_rows(sql, shared)
+        return replace(found, sample=sample_of(sql, found.changed_by_column, key if found.keyed else (), shared))
 
 
 def _shapes_as_digests(path: Path) -> str:

@@ -5,13 +5,11 @@ A function of its inputs and of the environment alone – no clock – so that a
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -20,34 +18,31 @@ import pyproj
 import shapely
 
 from d4c_platform.model.dataset import Dataset
-from d4c_platform.model.records import Build, Changes, Manifest, Release, Verdict
+from d4c_platform.model.records import Build, Changes, MadeWith, Manifest, Release, Verdict
 from d4c_platform.transforms import engine, logical_hash, parquet
+from d4c_platform.transforms.method import PACKAGE, PROJECT, lock_sha256, method
 
 CODE_COMMIT = "D4C_CODE_COMMIT"  # set in the image of the code location, which has no .git
-LOCK = "requirements.lock"
-_PACKAGE = "d4c-platform"
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def manifest(
     dataset: Dataset, version_id: str, release: Release, build: Build, verdicts: Sequence[Verdict], changes: Changes
 ) -> Manifest:
     """The manifest of a built version."""
+    made = build.made_with or made_with()
     return Manifest(
         version_id=version_id,
         dataset=dataset.model_dump(mode="json"),
         sources={f.key: f.sha256 for f in release.files},
-        code_commit=code_commit(),
-        lock_sha256=lock_sha256(),
-        tools=tools(),
+        code_commit=made.code_commit,
+        method_sha256=made.method_sha256,
+        lock_sha256=made.lock_sha256,
+        tools=made.tools,
         parameters={
             "release": release.key,
             "transform": dataset.transform.kind,
-            "compression": f"{parquet.COMPRESSION} {parquet.COMPRESSION_LEVEL}",
             "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts),
-            "logical_hash_recipe": str(logical_hash.RECIPE),
-            "duckdb_threads": str(engine.THREADS),
-            "duckdb_memory_limit": engine.MEMORY_LIMIT,
+            **made.parameters,
         },
         checks=tuple(verdicts),
         changes=changes,
@@ -55,23 +50,35 @@ def manifest(
     )
 
 
+def made_with() -> MadeWith:
+    """The code, the tools and the fixed parameters of this process.
+
+    Recorded when the artifact is built: the manifest is written by a later step, perhaps of a newer release of the platform.
+    """
+    return MadeWith(
+        code_commit=code_commit(),
+        method_sha256=method().sha256,
+        lock_sha256=lock_sha256(),
+        tools=tools(),
+        parameters={
+            "compression": f"{parquet.COMPRESSION} {parquet.COMPRESSION_LEVEL}",
+            "logical_hash_recipe": str(logical_hash.RECIPE),
+            "duckdb_threads": str(engine.THREADS),
+            "duckdb_memory_limit": engine.MEMORY_LIMIT,
+        },
+    )
+
+
 def code_commit() -> str:
     """The commit of the code: from the image, from git (marked when files differ from it), or the installed package."""
     if said := os.environ.get(CODE_COMMIT):
         return said
-    if (_PROJECT / ".git").exists() and (head := _git("rev-parse", "HEAD")):
+    if (PROJECT / ".git").exists() and (head := _git("rev-parse", "HEAD")):
         return f"{head}-dirty" if _git("status", "--porcelain") else head
     try:
-        return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
+        return f"{PACKAGE} {metadata.version(PACKAGE)}"
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def lock_sha256() -> str:
-    """SHA-256 of the lock file; without one, of the installed distributions' names and versions."""
-    lock = _PROJECT / LOCK
-    content = lock.read_bytes() if lock.is_file() else _installed().encode()
-    return hashlib.sha256(content).hexdigest()
 
 
 def tools() -> dict[str, str]:
@@ -88,7 +95,7 @@ def tools() -> dict[str, str]:
         "proj": pyproj.proj_version_str,
         "pyogrio": pyogrio.__version__,
         "gdal": pyogrio.__gdal_version_string__,
-        _PACKAGE: _version(_PACKAGE),
+        PACKAGE: _version(PACKAGE),
     }
 
 
@@ -99,13 +106,9 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
-def _installed() -> str:
-    return "\n".join(sorted({f"{d.name.lower()}=={d.version}" for d in metadata.distributions()}))
-
-
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(_PROJECT), *arguments], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

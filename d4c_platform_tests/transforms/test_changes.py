@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from d4c_platform.model.errors import PermanentFailure
@@ -142,36 +142,6 @@ def test_a_moved_boundary_is_a_patch(tmp_path):
     assert (told.least_bump, told.rows_changed) == ("patch", 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), new_vintage=st.booleans())
-def test_the_derived_bump_is_right_for_any_mixture_of_changes(tmp_path, data, new_vintage):
-    columns, types, least = dict(BASE), dict(TYPES), "none"
-
-    def at_least(bump):
-        nonlocal least
-        least = max(least, bump, key=("none", "patch", "minor", "major").index)
-
-    for kind in data.draw(st.lists(st.sampled_from(["correct", "grow", "add", "drop", "retype"]), unique=True)):
-        if kind == "correct":
-            columns = with_value(columns, "value", data.draw(st.integers(0, 9)), -1.0)
-            at_least("patch")
-        elif kind == "grow":
-            columns = with_row(columns, id=99)
-            at_least("patch" if new_vintage else "minor")
-        elif kind == "add":
-            columns = {**columns, "note": ["x"] * len(columns["id"])}
-            at_least("minor")
-        elif kind == "drop":
-            columns = {n: v for n, v in columns.items() if n != "name"}
-            at_least("major")
-        else:
-            types["uom_id"] = pa.int64()
-            at_least("major")
-    found = compare(tmp_path, columns, types=types, version=NEW_VINTAGE if new_vintage else SAME_VINTAGE)
-    assert found.least_bump == least
-    assert found.evidence
-
-
 @pytest.mark.parametrize(
     ("bump", "declared", "same_vintage", "fine"),
     [
@@ -208,11 +178,3 @@ def test_a_number_that_says_too_little_stops_with_the_evidence_and_what_to_decla
     assert SAME_VINTAGE in said
     assert "1 rows added" in said
     assert "Declare `version: 1.1.0` or higher" in said
-
-
-def test_the_changelog_speaks_both_languages(tmp_path):
-    said = changes.changelog_markdown(compare(tmp_path, {**with_row(BASE, id=10), "note": ["x"] * 11}))
-    assert "| 1 | rows added | lignes ajoutées |" in said
-    assert "columns added: `note` | colonnes ajoutées : `note`" in said
-    assert BEFORE in said
-    assert "Première version" in changes.changelog_markdown(changes.compare(r.table_dataset(), BEFORE, tmp_path, None, None))

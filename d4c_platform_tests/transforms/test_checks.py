@@ -1,8 +1,10 @@
 """What stops a version from being published, and what is told about it."""
 
 import pytest
+import shapely
 
 from d4c_platform.datasets.declarations import load
+from d4c_platform.model.checks import CheckName
 from d4c_platform.model.records import Digests, Severity
 from d4c_platform.transforms import artifact_of, build, checks
 from d4c_platform_tests.places import recorded
@@ -115,9 +117,121 @@ def test_what_was_suppressed_is_told_and_blocks_nothing(tmp_path):
     assert found.evidence.startswith("1 values that are suppressed")
 
 
-def test_a_table_that_lost_a_fifth_of_its_rows_is_told(tmp_path):
+def tuned(name, **choice):
+    return {"checks": [{"check": name, "reason": {"en": "As agreed", "fr": "Comme convenu"}, **choice}]}
+
+
+def drifted(tmp_path, years, **declared):
+    """The verdict on a table of so many years, ten before."""
     (tmp_path / "old").mkdir()
     _, old = table(tmp_path / "old", [r.row(str(y)) for y in range(2000, 2010)])
-    dataset, built = table(tmp_path, [r.row(str(y)) for y in range(2000, 2007)])
-    found = verdict("drift", dataset, built, artifact_of(old, r.TABLE_VERSION, digests()))
-    assert (found.passed, found.evidence) == (False, "7 rows, 10 in the version before.")
+    dataset, built = table(tmp_path, [r.row(str(y)) for y in range(2000, 2000 + years)], **declared)
+    return verdict("drift", dataset, built, artifact_of(old, r.TABLE_VERSION, digests()))
+
+
+def test_a_table_that_lost_more_than_a_fifth_of_its_rows_blocks(tmp_path):
+    found = drifted(tmp_path, 7)
+    assert (found.passed, found.severity) == (False, Severity.BLOCKING)
+    assert found.evidence == "7 rows, 10 in the version before."
+
+
+def test_a_table_that_lost_a_fifth_passes(tmp_path):
+    assert drifted(tmp_path, 8).passed
+
+
+def test_a_table_that_more_than_doubled_is_told_and_blocks_nothing(tmp_path):
+    found = drifted(tmp_path, 21)
+    assert (found.passed, found.severity) == (False, Severity.WARNING)
+
+
+def test_a_tuned_limit_is_the_one_that_counts_and_stays_with_the_verdict(tmp_path):
+    found = drifted(tmp_path, 7, **tuned("drift", limit=0.3))
+    assert found.passed
+    assert (found.limit, found.waived, found.reason.fr) == (0.3, False, "Comme convenu")
+
+
+def test_a_tuned_limit_still_blocks_beyond_it(tmp_path):
+    found = drifted(tmp_path, 7, **tuned("drift", limit=0.25))
+    assert (found.passed, found.severity) == (False, Severity.BLOCKING)
+
+
+def test_a_waived_check_still_runs_and_blocks_nothing(tmp_path):
+    declared = tuned("key", waived=True)
+    dataset, built = table(tmp_path, [r.row("2016"), r.row("2016", value="1")], **declared)
+    found = verdict("key", dataset, built)
+    assert (found.passed, found.severity, found.waived) == (False, Severity.WARNING, True)
+    assert "is not unique" in found.evidence
+    assert found.reason.en == "As agreed"
+    assert all(v.reason is None for v in checks.check(dataset, built, built.path, None) if v.check != "key")
+
+
+def with_nulls(tmp_path, name, nulls, **declared):
+    """The verdict on the nulls of a table of twenty rows in one column, one of which was null before."""
+    found = []
+    for n in (1, nulls):
+        folder = tmp_path / f"{len(found)}"
+        folder.mkdir()
+        rows = [r.row(str(1900 + i), **{name: "" if i < n else "7"}) for i in range(20)]
+        found.append(table(folder, rows, **declared))
+    (_, old), (dataset, built) = found
+    return verdict("null_drift", dataset, built, artifact_of(old, r.TABLE_VERSION, digests()))
+
+
+def test_a_column_that_lost_its_values_blocks(tmp_path):
+    found = with_nulls(tmp_path, "value", 4)
+    assert (found.passed, found.severity) == (False, Severity.BLOCKING)
+    assert found.evidence == "More rows are null than in the version before: value from 5.0% to 20.0%."
+
+
+def test_a_few_more_nulls_pass_and_a_tuned_limit_lets_more_pass(tmp_path):
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
+    assert with_nulls(tmp_path / "few", "value", 3).passed
+    assert with_nulls(tmp_path / "many", "value", 4, **tuned("null_drift", limit=0.2)).passed
+
+
+def test_marks_that_were_taken_back_are_no_lost_values(tmp_path):
+    assert with_nulls(tmp_path, "symbol", 20).passed
+
+
+@pytest.mark.parametrize(("of", "severity"), [(100, Severity.WARNING), (99, Severity.BLOCKING)])
+def test_a_malformed_dguid_in_a_hundred_is_told_and_more_blocks(tmp_path, of, severity):
+    rows = [r.row(str(1900 + i), dguid="2021X" if i == 0 else r.DGUIDS["1"]) for i in range(of)]
+    found = verdict("invalid_dguids", *table(tmp_path, rows))
+    assert (found.passed, found.severity) == (False, severity)
+    assert found.evidence.startswith("1 rows with a DGUID that is not well formed: 1.0")
+
+
+@pytest.mark.parametrize(("of", "severity"), [(20, Severity.WARNING), (19, Severity.BLOCKING)])
+def test_an_invalid_shape_in_twenty_is_told_and_more_blocks(tmp_path, of, severity):
+    bowtie = shapely.Polygon([(0, 0), (1000, 1000), (1000, 0), (0, 1000), (0, 0)])
+    found = verdict("invalid_geometries", *layer(tmp_path, [bowtie, *(r.square(5000 * i, 0) for i in range(1, of))]))
+    assert (found.passed, found.severity) == (False, severity)
+
+
+def test_a_publishers_figure_can_be_given_some_play(tmp_path):
+    rows = [r.row(str(1900 + i)) for i in range(99)]
+    assert verdict("publisher_rows", *table(tmp_path, rows, points=100, **tuned("publisher_rows", limit=0.01))).passed
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert not verdict("publisher_rows", *table(tmp_path / "a", rows, points=100)).passed
+    assert not verdict("publisher_rows", *table(tmp_path / "b", rows, points=101, **tuned("publisher_rows", limit=0.01))).passed
+
+
+def test_every_check_can_be_named_in_a_declaration():
+    assert [name for name, _, _ in checks.CHECKS] == [c.value for c in CheckName]
+
+
+def test_these_checks_block():
+    """Issue 4: the list that stands before anything is public."""
+    blocking = {name for name, blocks, _ in checks.CHECKS if blocks}
+    assert blocking >= {
+        "columns",
+        "publisher_rows",
+        "key",
+        "invalid_dguids",
+        "invalid_geometries",
+        "crs",
+        "drift",
+        "null_drift",
+    }
