@@ -22,6 +22,7 @@ from d4c_platform.model.dataset import (
     ArcgisSource,
     Area,
     CkanSource,
+    CogTransform,
     CsvTransform,
     Dataset,
     FileListSource,
@@ -38,10 +39,10 @@ from d4c_platform.model.dataset import (
 _READABLE = {
     "statcan-table": {"statcan-csv"},
     "statcan-geography": {"shapefile"},
-    "ckan": {"shapefile", "geojson", "csv"},
+    "ckan": {"shapefile", "geojson", "csv", "cog"},
     "opendatasoft": {"geojson", "csv"},
     "arcgis": {"geojson"},
-    "http-file": {"shapefile", "geojson", "csv"},
+    "http-file": {"shapefile", "geojson", "csv", "cog"},
     "file-list": {"inventory"},
 }
 
@@ -217,6 +218,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in _READABLE[source.kind]:
         readable = ", ".join(sorted(_READABLE[source.kind]))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
+    if isinstance(transform, CogTransform):
+        yield from _image(dataset, transform)
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)
     if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
@@ -237,3 +240,13 @@ def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
     for index, column in enumerate(dataset.columns):
         if column.type is not None and column.type not in CSV_TYPES:
             yield Problem(("columns", index, "type"), f"{column.type} is none of what a CSV is read as: {', '.join(CSV_TYPES)}")
+
+
+def _image(dataset: Dataset, transform: CogTransform) -> Iterator[Problem]:
+    """What only a lossy image has, and what a table has and an image has not."""
+    if transform.compression == "jpeg" and transform.quality is None:
+        yield Problem(("transform", "quality"), "jpeg always loses something: say how much with a quality, for instance 85")
+    if transform.compression in ("deflate", "zstd") and transform.quality is not None:
+        yield Problem(("transform", "quality"), f"{transform.compression} loses nothing, so it has no quality")
+    if dataset.key:
+        yield Problem(("key",), "an image has bands, not rows: nothing identifies a row")

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from d4c_platform.model.dataset import (
+    CogTransform,
     CsvTransform,
     Dataset,
     GeoJsonTransform,
@@ -26,12 +28,19 @@ from d4c_platform.transforms.machine import machine_troubles
 __all__ = ["BuiltFile", "artifact_of", "build"]
 
 
-def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
+def build(
+    dataset: Dataset,
+    version_id: str,
+    raw: Mapping[str, Path],
+    workdir: Path,
+    converters: Mapping[str, str] = MappingProxyType({}),
+) -> BuiltFile:
     """Build the data artifact of a version.
 
     Args:
         raw: the release's files by name, as archived; they are only read.
         workdir: everything that is written goes here, the result too.
+        converters: the operator's own commands by the format that they read (see converter).
 
     Raises:
         PermanentFailure: the source is not what it should be; names the file, the line where there is one, and a remedy.
@@ -39,14 +48,16 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
     """
     try:
         with machine_troubles():
-            return _built(dataset, version_id, raw, workdir)
+            return _built(dataset, version_id, raw, workdir, converters)
     except D4CError as error:
         raise error.about(
             dataset=dataset.id, version=version_id, where="transform", kept="Nothing was published; the previous latest stays"
         ) from error.__cause__
 
 
-def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
+def _built(
+    dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path, converters: Mapping[str, str]
+) -> BuiltFile:
     workdir.mkdir(parents=True, exist_ok=True)
     # Each format's libraries are loaded when it is asked for: GDAL alone costs a second that a table does not need.
     match dataset.transform:
@@ -70,3 +81,7 @@ def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: 
             from d4c_platform.transforms.inventory import build as build_inventory
 
             return build_inventory(dataset, version_id, raw, workdir)
+        case CogTransform() as transform:
+            from d4c_platform.transforms.cog import build as build_image
+
+            return build_image(transform, version_id, raw, workdir, converters)

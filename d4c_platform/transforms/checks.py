@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -20,6 +21,8 @@ from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.engine import engine, quoted
 from d4c_platform.transforms.machine import machine_troubles
 
+TABLE = "data"  # the role of a table or layer; images and tiles have no rows to look into
+UNITS = MappingProxyType({TABLE: "rows", "cog": "pixels", "pmtiles": "tiles"})
 LEAST_GEOMETRY_SHARE = 0.95  # fewer rows with a shape means that the join or the file is broken, not that some are unlocated
 LEAST_SIZE_SHARE = 0.8  # of the predecessor's rows; below, a person should look
 
@@ -67,6 +70,9 @@ def check(
 
 
 def _rows(case: _Case) -> _Finding:
+    if case.built.role != TABLE:
+        counted = UNITS[case.built.role]
+        return case.built.rows > 0, f"There are {case.built.rows:,} {counted}."
     in_file = pq.read_metadata(case.path).num_rows
     if in_file != case.built.rows:
         return False, f"The file holds {in_file:,} rows and {case.built.rows:,} were built."
@@ -77,7 +83,10 @@ def _no_row_lost(case: _Case) -> _Finding:
     if "source_rows" not in case.built.counts:
         return True, "The source does not count its rows."
     source = case.count("source_rows")
-    return source == case.built.rows, f"{source:,} rows were read from the source and {case.built.rows:,} are in the artifact."
+    return (
+        source == case.built.rows,
+        f"{source:,} {UNITS[case.built.role]} were read from the source and {case.built.rows:,} are in the artifact.",
+    )
 
 
 def _publisher_rows(case: _Case) -> _Finding:
@@ -138,13 +147,26 @@ def _geometry(case: _Case) -> _Finding:
 
 
 def _crs(case: _Case) -> _Finding:
-    if not case.spatial:
+    if not case.spatial and case.built.role == TABLE:
         return True, "The table is not spatial."
     if case.built.crs is None:
         return False, "The coordinate reference system was not recognised by its parameters; a person has to name it."
     if case.built.bbox is None:
         return False, f"The geometry is in {case.built.crs}, but has no bounds in WGS 84."
     return True, f"The geometry is in {case.built.crs}."
+
+
+def _format(case: _Case) -> _Finding:
+    match case.built.role:
+        case "cog":
+            from d4c_platform.transforms.cog import problems
+        case _:
+            return True, "The file is a Parquet of our one writer."
+    found = problems(case.path)
+    return (
+        not found,
+        f"The validator refuses it: {'; '.join(found)}." if found else "The validator accepts it at its strictest.",
+    )
 
 
 def _counted(name: str, what: str) -> Callable[[_Case], _Finding]:
@@ -173,7 +195,7 @@ def _drift(case: _Case) -> _Finding:
     if case.predecessor is None:
         return True, "There is no version before."
     before, now = case.predecessor.rows, case.built.rows
-    return now >= before * LEAST_SIZE_SHARE, f"{now:,} rows, {before:,} in the version before."
+    return now >= before * LEAST_SIZE_SHARE, f"{now:,} {UNITS[case.built.role]}, {before:,} in the version before."
 
 
 CHECKS: tuple[tuple[str, bool, str], ...] = (
@@ -184,6 +206,7 @@ CHECKS: tuple[tuple[str, bool, str], ...] = (
     ("key", True, "The key identifies each row."),
     ("geometry", True, "Nearly all rows have a geometry."),
     ("crs", True, "The coordinate reference system is known."),
+    ("format", True, "An image or tiles are what the validator of their format accepts."),
     ("suppressed_values", False, "Values that are suppressed or not available: kept as null with their status."),
     ("invalid_dguids", False, "DGUIDs that are not well formed: kept as published, flagged."),
     ("invalid_geometries", False, "Geometries that are not valid: kept as published."),
@@ -201,6 +224,7 @@ _RULES: dict[str, Callable[[_Case], _Finding]] = {
     "key": _key,
     "geometry": _geometry,
     "crs": _crs,
+    "format": _format,
     "suppressed_values": _counted("suppressed_values", "values that are suppressed or not available, null with their status"),
     "invalid_dguids": _counted("invalid_dguids", "rows with a DGUID that is not well formed"),
     "invalid_geometries": _counted("invalid_geometries", "geometries that are not valid"),

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyogrio
 import pyproj
+import rasterio
 import shapely
 
 from d4c_platform.model.dataset import Dataset
@@ -44,7 +45,7 @@ def manifest(
             "release": release.key,
             "transform": dataset.transform.kind,
             "compression": f"{parquet.COMPRESSION} {parquet.COMPRESSION_LEVEL}",
-            "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts),
+            "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts if a.role == "data"),
             "logical_hash_recipe": str(logical_hash.RECIPE),
             "duckdb_threads": str(engine.THREADS),
             "duckdb_memory_limit": engine.MEMORY_LIMIT,
@@ -88,6 +89,9 @@ def tools() -> dict[str, str]:
         "proj": pyproj.proj_version_str,
         "pyogrio": pyogrio.__version__,
         "gdal": pyogrio.__gdal_version_string__,
+        "rasterio": rasterio.__version__,
+        "rasterio-gdal": rasterio.__gdal_version__,  # each wheel brings a GDAL of its own
+        "rio-cogeo": _version("rio-cogeo"),
         _PACKAGE: _version(_PACKAGE),
     }
 
