@@ -70,7 +70,8 @@ def convert(kind: str, source: Path, target: Path, converters: Mapping[str, str]
             cwd=target.parent,
             env={k: v for k, v in os.environ.items() if not k.startswith(_SECRET_PREFIXES)},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             timeout=timeout_s,
             check=False,
         )
