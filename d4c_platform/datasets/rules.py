@@ -33,16 +33,17 @@ from d4c_platform.model.dataset import (
     ReleaseVintage,
     ShapefileTransform,
     StatCanGeographySource,
+    TilesTransform,
 )
 
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
     "statcan-geography": {"shapefile"},
-    "ckan": {"shapefile", "geojson", "csv", "cog"},
+    "ckan": {"shapefile", "geojson", "csv", "cog", "tiles"},
     "opendatasoft": {"geojson", "csv"},
     "arcgis": {"geojson"},
-    "http-file": {"shapefile", "geojson", "csv", "cog"},
+    "http-file": {"shapefile", "geojson", "csv", "cog", "tiles"},
     "file-list": {"inventory"},
 }
 
@@ -220,6 +221,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
     if isinstance(transform, CogTransform):
         yield from _image(dataset, transform)
+    if isinstance(transform, TilesTransform) and dataset.key:
+        yield Problem(("key",), "tiles have no rows: nothing identifies one")
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)
     if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:

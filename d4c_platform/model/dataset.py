@@ -202,8 +202,20 @@ class CogTransform(Declared):
     )
 
 
+class TilesTransform(Declared):
+    """One PMTiles v3 archive as it is, or one MBTiles as PMTiles – or the only file of a zip."""
+
+    kind: Literal["tiles"]
+
+
 Transform = Annotated[
-    StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform | InventoryTransform | CogTransform,
+    StatCanCsvTransform
+    | ShapefileTransform
+    | GeoJsonTransform
+    | CsvTransform
+    | InventoryTransform
+    | CogTransform
+    | TilesTransform,
     Field(discriminator="kind"),
 ]
 

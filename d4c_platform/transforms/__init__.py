@@ -20,6 +20,7 @@ from d4c_platform.model.dataset import (
     InventoryTransform,
     ShapefileTransform,
     StatCanCsvTransform,
+    TilesTransform,
 )
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
@@ -85,3 +86,7 @@ def _built(
             from d4c_platform.transforms.cog import build as build_image
 
             return build_image(transform, version_id, raw, workdir, converters)
+        case TilesTransform():
+            from d4c_platform.transforms.tiles import build as build_tiles
+
+            return build_tiles(version_id, raw, workdir)

@@ -160,6 +160,8 @@ def _format(case: _Case) -> _Finding:
     match case.built.role:
         case "cog":
             from d4c_platform.transforms.cog import problems
+        case "pmtiles":
+            from d4c_platform.transforms.tiles import problems
         case _:
             return True, "The file is a Parquet of our one writer."
     found = problems(case.path)

@@ -173,6 +173,10 @@ def image_dataset(**more: object) -> Dataset:
     return _dataset(IMAGE_ID, "d4c-datapkg-orthoimagery", transform, {"rule": "fixed", "date": "2024"}, **more)
 
 
+def tiles_dataset(**more: object) -> Dataset:
+    return _dataset(IMAGE_ID, "d4c-datapkg-orthoimagery", {"kind": "tiles"}, {"rule": "fixed", "date": "2024"}, **more)
+
+
 def column(name: str, kind: str | None = None, *, nullable: bool = True) -> dict[str, object]:
     return {"name": name, "title": {"en": name, "fr": name}, "type": kind, "nullable": nullable}
 
