@@ -36,6 +36,8 @@ from d4c_platform.model.dataset import (
     TilesTransform,
 )
 
+_WITHOUT_SHAPES = {"statcan-csv", "csv", "inventory", "cog", "tiles"}  # transforms whose result no preview is drawn from
+
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
@@ -219,6 +221,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in _READABLE[source.kind]:
         readable = ", ".join(sorted(_READABLE[source.kind]))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
+    if dataset.preview is not None and transform.kind in _WITHOUT_SHAPES:
+        yield Problem(("preview",), f"{transform.kind} makes no layer that a preview could be drawn from")
     if isinstance(transform, CogTransform):
         yield from _image(dataset, transform)
     if isinstance(transform, TilesTransform) and dataset.key:

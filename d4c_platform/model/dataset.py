@@ -288,3 +288,6 @@ class Dataset(Declared):
     key: tuple[str, ...] = Field(default=(), description="Columns that identify a row; checked to be unique.")
     columns: tuple[Column, ...] = ()
     keywords: tuple[Text, ...] = ()
+    preview: Literal["pmtiles"] | None = Field(
+        default=None, description="Small tiles of a layer to look at, as a second file beside the data."
+    )

@@ -30,7 +30,7 @@ from d4c_platform.stages.companions import PREVIEW
 from d4c_platform.stages.ingest import offer_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
-from d4c_platform.transforms import artifact_of, changes, checks, manifest, picture_changes
+from d4c_platform.transforms import artifact_of, changes, checks, manifest, picture_changes, previews
 from d4c_platform.transforms import build as transform
 from d4c_platform.transforms.preview import preview
 
@@ -115,9 +115,13 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         if difference.least_bump == "none" and AGAIN_KEY not in release.hint:
             reason = "The artifact's values are those of the version before"
             return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
-        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference)
+        beside = [(made, digest(made.path)) for made in previews(dataset, version_id, built, folder)]
+        others = tuple(artifact_of(made, version_id, d) for made, (d, _) in beside)
+        build = Build(version_id=version_id, artifacts=(artifact, *others), checks=verdicts, changes=difference)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
+        for other, (made, (_, its_leaves)) in zip(others, beside, strict=True):
+            portal.stage(version_id, made.path, other, its_leaves)
         records.write(build)
     return build
 

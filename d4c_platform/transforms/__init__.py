@@ -26,7 +26,7 @@ from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
 from d4c_platform.transforms.machine import machine_troubles
 
-__all__ = ["BuiltFile", "artifact_of", "build"]
+__all__ = ["BuiltFile", "artifact_of", "build", "previews"]
 
 
 def build(
@@ -54,6 +54,17 @@ def build(
         raise error.about(
             dataset=dataset.id, version=version_id, where="transform", kept="Nothing was published; the previous latest stays"
         ) from error.__cause__
+
+
+def previews(dataset: Dataset, version_id: str, built: BuiltFile, workdir: Path) -> tuple[BuiltFile, ...]:
+    """What the declaration asks for beside the data: made from the built file, so that it can show nothing else."""
+    if dataset.preview is None:
+        return ()
+    from d4c_platform.transforms.tile_preview import tiles
+
+    with machine_troubles():
+        made = tiles(dataset, version_id, built, workdir)
+    return () if made is None else (made,)
 
 
 def _built(

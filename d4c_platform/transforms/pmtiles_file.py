@@ -48,6 +48,7 @@ class Contents:
     Attributes:
         tiles: how many tiles can be asked for.
         contents: how many different ones there are.
+        longest: bytes of the longest, as it is stored.
         logical_hash: over the unpacked tiles, their places and the metadata.
     """
 
@@ -55,6 +56,7 @@ class Contents:
     metadata: Mapping[str, Any]
     tiles: int
     contents: int
+    longest: int
     logical_hash: str
 
     @property
@@ -158,7 +160,8 @@ class _Archive:
             if header[field] not in (0, count):
                 told = header[field]
                 raise _Unsound(f"its {field.replace('_', ' ')} is {told:,} in the header and {count:,} in the directories")
-        return Contents(header, metadata, tiles, len(self._digests), hashed.hexdigest())
+        longest = max(length for _, length in self._digests)
+        return Contents(header, metadata, tiles, len(self._digests), longest, hashed.hexdigest())
 
     def _read_header(self) -> HeaderDict:
         data = self._bytes(0, HEADER_BYTES, "header")
