@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     attempts: int = Field(default=4, gt=0, description="Tries of one request to a remote service before a stage gives up.")
     work_dir: Path = Field(default=Path(tempfile.gettempdir()), description="Local disk for one run's working files.")
 
+    convert_ecw: str | None = Field(
+        default=None, description="Command that makes a GeoTIFF of an ECW: it names {input} and {output}."
+    )
+    convert_mrsid: str | None = Field(default=None, description="The same for MrSID.")
+
     portal_dir: Path | None = Field(default=None, description="The portal as a local directory.")
     portal_endpoint: str | None = Field(default=None, description="The portal as a bucket: the S3 endpoint.")
     portal_bucket: str = "d4c"

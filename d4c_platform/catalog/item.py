@@ -24,7 +24,7 @@ from d4c_platform.naming.dates import Precision
 PROCESSOR = {"name": "Data for Canada", "roles": ["processor", "host"], "url": "https://www.dataforcanada.org"}
 LONGITUDE_LATITUDE = frozenset({"OGC:CRS84", "EPSG:4326"})
 PROJECTED_ROLES = ("data", "cog")  # tiles have the projection of every web map
-ROLE_TITLES = {"data": "Data", "pmtiles": "Vector tiles (PMTiles)", "cog": "Cloud-optimized GeoTIFF", "thumbnail": "Preview"}
+ROLE_TITLES = {"data": "Data", "pmtiles": "Tiles (PMTiles)", "cog": "Cloud-optimized GeoTIFF", "thumbnail": "Preview"}
 
 
 def item(

@@ -21,13 +21,17 @@ from d4c_platform.model.checks import LIMITS
 from d4c_platform.model.dataset import (
     CSV_TYPES,
     Area,
+    CogTransform,
     CsvTransform,
     Dataset,
     FixedVintage,
     GeoJsonTransform,
     ReleaseVintage,
     ShapefileTransform,
+    TilesTransform,
 )
+
+_WITHOUT_SHAPES = {"statcan-csv", "csv", "inventory", "cog", "tiles"}  # transforms whose result no preview is drawn from
 
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:
@@ -188,6 +192,12 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in source.read_by:
         readable = ", ".join(sorted(source.read_by))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
+    if dataset.preview is not None and transform.kind in _WITHOUT_SHAPES:
+        yield Problem(("preview",), f"{transform.kind} makes no layer that a preview could be drawn from")
+    if isinstance(transform, CogTransform):
+        yield from _image(dataset, transform)
+    if isinstance(transform, TilesTransform) and dataset.key:
+        yield Problem(("key",), "tiles have no rows: nothing identifies one")
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)
     if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
@@ -208,3 +218,13 @@ def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
     for index, column in enumerate(dataset.columns):
         if column.type is not None and column.type not in CSV_TYPES:
             yield Problem(("columns", index, "type"), f"{column.type} is none of what a CSV is read as: {', '.join(CSV_TYPES)}")
+
+
+def _image(dataset: Dataset, transform: CogTransform) -> Iterator[Problem]:
+    """What only a lossy image has, and what a table has and an image has not."""
+    if transform.compression == "jpeg" and transform.quality is None:
+        yield Problem(("transform", "quality"), "jpeg always loses something: say how much with a quality, for instance 85")
+    if transform.compression in ("deflate", "zstd") and transform.quality is not None:
+        yield Problem(("transform", "quality"), f"{transform.compression} loses nothing, so it has no quality")
+    if dataset.key:
+        yield Problem(("key",), "an image has bands, not rows: nothing identifies a row")

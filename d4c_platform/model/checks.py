@@ -26,6 +26,7 @@ class CheckName(StrEnum):
     KEY = "key"
     GEOMETRY = "geometry"
     CRS = "crs"
+    FORMAT = "format"
     INVALID_DGUIDS = "invalid_dguids"
     INVALID_GEOMETRIES = "invalid_geometries"
     DRIFT = "drift"

@@ -77,8 +77,38 @@ class InventoryTransform(Declared):
     kind: Literal["inventory"]
 
 
+class CogTransform(Declared):
+    """One GeoTIFF or JPEG 2000 image – as it is, or the only one of a zip – to a Cloud-Optimized GeoTIFF in its own CRS."""
+
+    kind: Literal["cog"]
+    compression: Literal["deflate", "zstd", "webp", "jpeg"] = Field(
+        default="deflate", description="deflate and zstd lose nothing; webp does not either, unless a quality is given."
+    )
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="Of jpeg (needed) and webp (makes it lossy): for images to look at, not data."
+    )
+    nodata: float | Literal["nan"] | None = Field(
+        default=None, description="The value that means no value, when the file does not say it or says it wrongly."
+    )
+    overviews: Literal["nearest", "average", "bilinear", "cubic", "mode"] = Field(
+        default="nearest", description="How smaller copies are made; nearest and mode invent no value, average looks best."
+    )
+
+
+class TilesTransform(Declared):
+    """One PMTiles v3 archive as it is, or one MBTiles as PMTiles – or the only file of a zip."""
+
+    kind: Literal["tiles"]
+
+
 Transform = Annotated[
-    StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform | InventoryTransform,
+    StatCanCsvTransform
+    | ShapefileTransform
+    | GeoJsonTransform
+    | CsvTransform
+    | InventoryTransform
+    | CogTransform
+    | TilesTransform,
     Field(discriminator="kind"),
 ]
 
@@ -154,3 +184,6 @@ class Dataset(Declared):
         default=(), description="Checks that are tuned or waived for this dataset; all others stay as they are."
     )
     keywords: tuple[Text, ...] = ()
+    preview: Literal["pmtiles"] | None = Field(
+        default=None, description="Small tiles of a layer to look at, as a second file beside the data."
+    )

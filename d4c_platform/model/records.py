@@ -127,8 +127,8 @@ class Artifact(Fact):
     media_type: str
     digests: Digests
     logical_hash: str = Field(description="Hex SHA-256 over the values in canonical types and order: survives upgrades.")
-    rows: int
-    columns: tuple[ColumnInfo, ...]
+    rows: int = Field(description="Of a table its rows; of an image its pixels, of tiles the tiles that can be asked for.")
+    columns: tuple[ColumnInfo, ...] = Field(description="Of an image its bands; of vector tiles `layer/field`.")
     key: tuple[str, ...] = ()
     bbox: tuple[float, float, float, float] | None = Field(default=None, description="WGS 84; None when not spatial.")
     crs: str | None = Field(default=None, description="Authority code, for instance EPSG:3347; None when not spatial.")
@@ -137,6 +137,9 @@ class Artifact(Fact):
     counts: dict[str, int] = Field(
         default_factory=dict,
         description="Kept, never hidden: suppressed values, invalid DGUIDs, null geometries, publisher's own row figure…",
+    )
+    facts: dict[str, str] = Field(
+        default_factory=dict, description="What is no figure: an image's compression, the type and the layers of tiles…"
     )
 
 

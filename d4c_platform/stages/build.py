@@ -11,7 +11,18 @@ from pathlib import Path
 
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.model.records import Build, Candidate, Changes, Copies, Manifest, Release, Severity, Verdict, Withdrawal
+from d4c_platform.model.records import (
+    Artifact,
+    Build,
+    Candidate,
+    Changes,
+    Copies,
+    Manifest,
+    Release,
+    Severity,
+    Verdict,
+    Withdrawal,
+)
 from d4c_platform.sources.archive import archive, changed_nothing, fetch_raw
 from d4c_platform.sources.detection import AGAIN_KEY, replaced_by
 from d4c_platform.sources.source import Superseded
@@ -20,7 +31,7 @@ from d4c_platform.stages.ingest import offer_of
 from d4c_platform.stages.override import override_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
-from d4c_platform.transforms import artifact_of, changes, checks, manifest
+from d4c_platform.transforms import artifact_of, changes, checks, manifest, picture_changes, previews
 from d4c_platform.transforms import build as transform
 from d4c_platform.transforms.method import method
 from d4c_platform.transforms.preview import preview
@@ -94,7 +105,7 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
     release = _release(platform, version_id)
     with platform.workspace("build") as folder:
         raw = fetch_raw(release, portal, folder / "raw")
-        built = transform(dataset, version_id, raw, folder)
+        built = transform(dataset, version_id, raw, folder, platform.converters)
         digests, leaves = digest(built.path)
         artifact = artifact_of(built, version_id, digests)
         before = platform.predecessor(dataset, version_id)
@@ -104,16 +115,22 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
         verdicts = checks.check(dataset, artifact, built.path, earlier.artifacts[0] if earlier else None)
         if not all(v.passed for v in verdicts if v.severity is Severity.BLOCKING):
             return Refused(verdicts)
-        difference = _compare(platform, dataset, version_id, built.path, before, folder)
+        difference = _compare(platform, dataset, artifact, version_id, built.path, before, folder)
         if difference.bump == "none" and AGAIN_KEY not in release.hint:
             reason = "The artifact's values are those of the version before"
             return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
         # The same bytes made again, because what was staged is lost, were made by what the record says already.
         made_with = manifest.made_with() if recorded is None else recorded.made_with
-        build = Build(version_id=version_id, artifacts=(artifact,), checks=verdicts, changes=difference, made_with=made_with)
+        beside = [(made, digest(made.path)) for made in previews(dataset, version_id, built, folder)]
+        others = tuple(artifact_of(made, version_id, d) for made, (d, _) in beside)
+        build = Build(
+            version_id=version_id, artifacts=(artifact, *others), checks=verdicts, changes=difference, made_with=made_with
+        )
         portal.keep_method(method().body)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
         portal.stage(version_id, built.path, artifact, leaves)
+        for other, (made, (_, its_leaves)) in zip(others, beside, strict=True):
+            portal.stage(version_id, made.path, other, its_leaves)
         records.write(build)
     return build
 
@@ -133,16 +150,21 @@ def write_manifest(platform: Platform, version_id: str) -> Manifest:
     return document
 
 
-def _compare(platform: Platform, dataset: Dataset, version_id: str, path: Path, before: str | None, folder: Path) -> Changes:
+def _compare(
+    platform: Platform, dataset: Dataset, artifact: Artifact, version_id: str, path: Path, before: str | None, folder: Path
+) -> Changes:
     """What changed since the version before; refuses a version number that says less than what changed."""
     if before is None:
         return Changes(least_bump="first")
     earlier = platform.records.read(Build, before)
     if earlier is None:
         raise PermanentFailure("the version before has no artifact record", where="records", version=before)
-    previous = folder / "previous.parquet"
-    platform.portal.download(before, earlier.artifacts[0], previous)
-    derived = changes.compare(dataset, version_id, path, before, previous)
+    if {artifact.role, earlier.artifacts[0].role} != {"data"}:
+        derived = picture_changes.compare(version_id, artifact, before, earlier.artifacts[0])
+    else:
+        previous = folder / "previous.parquet"
+        platform.portal.download(before, earlier.artifacts[0], previous)
+        derived = changes.compare(dataset, version_id, path, before, previous)
     difference = derived.model_copy(update={"override": override_of(platform, version_id)})
     if difference.bump != "none":
         changes.require_honest_number(dataset, version_id, before, difference)

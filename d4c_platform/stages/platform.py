@@ -32,6 +32,7 @@ from d4c_platform.storage.portal import Portal
 from d4c_platform.storage.records import Records
 from d4c_platform.storage.s3 import S3Store
 from d4c_platform.storage.store import ObjectStore
+from d4c_platform.transforms.converter import ECW, MRSID
 from d4c_platform.transforms.machine import machine_troubles
 from d4c_platform.web import Web
 
@@ -103,6 +104,12 @@ class Platform:
     @cached_property
     def portal(self) -> Portal:
         return Portal(self._portal_store())
+
+    @property
+    def converters(self) -> Mapping[str, str]:
+        """The operator's own commands by the format that they read."""
+        declared = {ECW: self.settings.convert_ecw, MRSID: self.settings.convert_mrsid}
+        return {kind: command for kind, command in declared.items() if command}
 
     @property
     def records(self) -> Records:

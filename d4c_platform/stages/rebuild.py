@@ -104,7 +104,7 @@ def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Re
     dataset = _declaration(manifest)
     with platform.workspace(WHERE) as folder:
         raw = _sources(platform, manifest, folder / "raw")
-        built = transform(dataset, version_id, raw, folder)
+        built = transform(dataset, version_id, raw, folder, platform.converters)
         digests, _ = digest(built.path)
         path = None
         if keep is not None:

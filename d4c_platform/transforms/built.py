@@ -3,7 +3,7 @@
 A `BuiltFile` lives in a working directory and has no place yet; `artifact_of` names it for its version once the one pass of
 digests is done.
 
-Not here: how the file was made (statcan_csv, shapefile), whether it may be published (checks).
+Not here: how the file was made (statcan_csv, shapefile, cog), whether it may be published (checks).
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from types import MappingProxyType
 from d4c_platform.model.records import Artifact, ColumnInfo, Digests
 
 PARQUET = "application/vnd.apache.parquet"
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+PMTILES = "application/vnd.pmtiles"
+
+EXTENSIONS = MappingProxyType({"data": "parquet", "cog": "tif", "pmtiles": "pmtiles"})
+"""An artifact's role to the extension of its published name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class BuiltFile:
     geometry_types: tuple[str, ...] = ()
     period: tuple[str, str] | None = None
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     beside: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -49,7 +55,7 @@ def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact
     """The built file as the artifact of a version, under its published name."""
     return Artifact(
         role=built.role,
-        file=f"{version_id}.parquet",
+        file=f"{version_id}.{EXTENSIONS[built.role]}",
         media_type=built.media_type,
         digests=digests,
         logical_hash=built.logical_hash,
@@ -61,4 +67,5 @@ def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact
         geometry_types=built.geometry_types,
         period=built.period,
         counts=dict(built.counts),
+        facts=dict(built.facts),
     )

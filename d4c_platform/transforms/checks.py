@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet as pq
 
@@ -25,6 +26,8 @@ from d4c_platform.transforms.engine import engine, quoted
 from d4c_platform.transforms.machine import machine_troubles
 from d4c_platform.transforms.rejects import REJECTS
 
+TABLE = "data"  # the role of a table or layer; images and tiles have no rows to look into
+UNITS = MappingProxyType({TABLE: "rows", "cog": "pixels", "pmtiles": "tiles"})
 MOST_GROWTH = 2.0  # times the predecessor's rows; beyond, a person is told: tables that are joined twice grow so
 REMARKS = frozenset({"status", "symbol", "terminated"})  # null says "nothing to remark": marks come and go
 
@@ -52,6 +55,10 @@ class _Case:
     def share(self, count: int) -> float:
         """Of the artifact's rows."""
         return count / self.built.rows if self.built.rows else 0.0
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.built.role]
 
     @property
     def spatial(self) -> bool:
@@ -93,6 +100,8 @@ def check(
 
 
 def _rows(case: _Case) -> _Finding:
+    if case.built.role != TABLE:
+        return case.built.rows > 0, f"There are {case.built.rows:,} {case.unit}."
     in_file = pq.read_metadata(case.path).num_rows
     if in_file != case.built.rows:
         return False, f"The file holds {in_file:,} rows and {case.built.rows:,} were built."
@@ -103,7 +112,7 @@ def _no_row_lost(case: _Case) -> _Finding:
     if "source_rows" not in case.built.counts:
         return True, "The source does not count its rows."
     source, rejected = case.count("source_rows"), case.count("rejected_rows")
-    told = f"{source:,} rows were read from the source and {case.built.rows:,} are in the artifact"
+    told = f"{source:,} {case.unit} were read from the source and {case.built.rows:,} are in the artifact"
     return source == case.built.rows + rejected, f"{told}, {rejected:,} among the rejects." if rejected else f"{told}."
 
 
@@ -173,13 +182,28 @@ def _geometry(case: _Case) -> _Finding:
 
 
 def _crs(case: _Case) -> _Finding:
-    if not case.spatial:
+    if not case.spatial and case.built.role == TABLE:
         return True, "The table is not spatial."
     if case.built.crs is None:
         return False, "The coordinate reference system was not recognised by its parameters; a person has to name it."
     if case.built.bbox is None:
         return False, f"The geometry is in {case.built.crs}, but has no bounds in WGS 84."
     return True, f"The geometry is in {case.built.crs}."
+
+
+def _format(case: _Case) -> _Finding:
+    match case.built.role:
+        case "cog":
+            from d4c_platform.transforms.cog import problems
+        case "pmtiles":
+            from d4c_platform.transforms.tiles import problems
+        case _:
+            return True, "The file is a Parquet of our one writer."
+    found = problems(case.path)
+    return (
+        not found,
+        f"The validator refuses it: {'; '.join(found)}." if found else "The validator accepts it at its strictest.",
+    )
 
 
 def _counted(name: str, what: str) -> Callable[[_Case], _Finding]:
@@ -222,7 +246,7 @@ def _drift(case: _Case) -> _Finding:
     if case.predecessor is None:
         return True, "There is no version before."
     before, now = case.predecessor.rows, case.built.rows
-    return not _shrunk(case) and now <= before * MOST_GROWTH, f"{now:,} rows, {before:,} in the version before."
+    return not _shrunk(case) and now <= before * MOST_GROWTH, f"{now:,} {case.unit}, {before:,} in the version before."
 
 
 def _shrunk(case: _Case) -> bool:
@@ -254,6 +278,7 @@ CHECKS: tuple[tuple[str, bool, str], ...] = (
     ("key", True, "The key identifies each row."),
     ("geometry", True, "Nearly all rows have a geometry."),
     ("crs", True, "The coordinate reference system is known."),
+    ("format", True, "An image or tiles are what the validator of their format accepts."),
     ("invalid_dguids", True, "DGUIDs are well formed but for a few, which are kept as published, flagged."),
     ("invalid_geometries", True, "Geometries are valid but for a few, which are kept as published."),
     ("drift", True, "The table has not shrunk by more than a fifth, nor more than doubled (a warning)."),
@@ -273,6 +298,7 @@ _RULES: dict[str, Callable[[_Case], _Finding]] = {
     "key": _key,
     "geometry": _geometry,
     "crs": _crs,
+    "format": _format,
     "suppressed_values": _counted("suppressed_values", "values that are suppressed or not available, null with their status"),
     "invalid_dguids": _limited(CheckName.INVALID_DGUIDS, "rows with a DGUID that is not well formed"),
     "invalid_geometries": _limited(CheckName.INVALID_GEOMETRIES, "geometries that are not valid"),

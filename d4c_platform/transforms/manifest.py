@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyogrio
 import pyproj
+import rasterio
 import shapely
 
 from d4c_platform.model.dataset import Dataset
@@ -41,7 +42,7 @@ def manifest(
         parameters={
             "release": release.key,
             "transform": dataset.transform.kind,
-            "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts),
+            "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts if a.role == "data"),
             **made.parameters,
         },
         checks=tuple(verdicts),
@@ -95,6 +96,9 @@ def tools() -> dict[str, str]:
         "proj": pyproj.proj_version_str,
         "pyogrio": pyogrio.__version__,
         "gdal": pyogrio.__gdal_version_string__,
+        "rasterio": rasterio.__version__,
+        "rasterio-gdal": rasterio.__gdal_version__,  # each wheel brings a GDAL of its own
+        "rio-cogeo": _version("rio-cogeo"),
         PACKAGE: _version(PACKAGE),
     }
 

@@ -1,7 +1,7 @@
 """A small map of a version, as SVG: enough to see at a glance that it is the right place and not upside down.
 
 Drawn from the built file in its own projection, in batches and simplified to what a thumbnail can show, so that the preview of
-a large layer costs little memory and few bytes. A table is drawn as the area it covers.
+a large layer costs little memory and few bytes. A table, an image and tiles are drawn as the area they cover.
 
 Not here: maps to explore data with; those are tiles.
 """
@@ -37,7 +37,7 @@ def preview(dataset: Dataset, artifact: Artifact, path: Path) -> str:
         path: the built Parquet file; read only when the artifact has geometry.
     """
     with machine_troubles():
-        if artifact.crs is None:
+        if artifact.crs is None or artifact.role != "data":
             shapes: list[BaseGeometry] = [shapely.geometry.shape(dataset.area.geometry)]
         else:
             with pq.ParquetFile(path) as file:

@@ -15,6 +15,8 @@ TABLE_ID = "ca_statcan-2021A000011124_d4c-datapkg-statistical_98100001"
 TABLE_VERSION = f"{TABLE_ID}_2022-02-09_v1.0.0"
 LAYER_ID = "ca-yt_yukon-2021A000260_d4c-datapkg-foundation_districts_2015"
 LAYER_VERSION = f"{LAYER_ID}_v1.0.0"
+IMAGE_ID = "ca-yt_yukon-2021A000260_d4c-datapkg-orthoimagery_whitehorse_2024"
+IMAGE_VERSION = f"{IMAGE_ID}_v1.0.0"
 
 HEADER_EN = (
     *("REF_DATE", "GEO", "DGUID", "Type of dwelling", "UOM", "UOM_ID", "SCALAR_FACTOR", "SCALAR_ID"),
@@ -163,6 +165,16 @@ def csv_dataset(**more: object) -> Dataset:
 def geojson_dataset(**more: object) -> Dataset:
     transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid",) if k in more}}
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
+
+
+def image_dataset(**more: object) -> Dataset:
+    options = ("compression", "quality", "nodata", "overviews")
+    transform = {"kind": "cog", **{k: more.pop(k) for k in options if k in more}}
+    return _dataset(IMAGE_ID, "d4c-datapkg-orthoimagery", transform, {"rule": "fixed", "date": "2024"}, **more)
+
+
+def tiles_dataset(**more: object) -> Dataset:
+    return _dataset(IMAGE_ID, "d4c-datapkg-orthoimagery", {"kind": "tiles"}, {"rule": "fixed", "date": "2024"}, **more)
 
 
 def column(name: str, kind: str | None = None, *, nullable: bool = True) -> dict[str, object]:

@@ -31,7 +31,7 @@ def of_wkb(tmp_path, shapes):
     path = tmp_path / "shapes.parquet"
     wkb = shapely.to_wkb(np.array(shapes, dtype=object))
     pq.write_table(pa.table({"geometry": pa.array(list(wkb), pa.binary())}), path)
-    return preview(r.layer_dataset(), SimpleNamespace(crs="EPSG:4326", rows=len(shapes)), path)
+    return preview(r.layer_dataset(), SimpleNamespace(role="data", crs="EPSG:4326", rows=len(shapes)), path)
 
 
 def count(svg, tag):
@@ -54,12 +54,12 @@ def test_north_is_up(tmp_path):
 def test_a_table_is_drawn_as_its_area(tmp_path):
     text = {"en": "A", "fr": "A"}
     dataset = r.table_dataset(area={"dguid": "2021A000011124", "name": text, "geometry": AREA})
-    svg = preview(dataset, SimpleNamespace(crs=None, rows=5), tmp_path / "is not read")
+    svg = preview(dataset, SimpleNamespace(role="data", crs=None, rows=5), tmp_path / "is not read")
     assert count(svg, "path") == 1
 
 
 def test_a_table_whose_area_is_empty_has_an_empty_preview(tmp_path):
-    assert count(preview(r.table_dataset(), SimpleNamespace(crs=None, rows=5), tmp_path / "x"), "path") == 0
+    assert count(preview(r.table_dataset(), SimpleNamespace(role="data", crs=None, rows=5), tmp_path / "x"), "path") == 0
 
 
 @pytest.mark.parametrize(
