@@ -41,7 +41,7 @@ def test_every_check_can_be_waived(tmp_path, check):
 
 def test_an_unknown_check_is_an_error_on_its_line(tmp_path):
     (told,) = problems(tmp_path, choice("key"), choice("row_count"))
-    assert told.startswith("5: checks.1.check: 'row_count' is not one of rows, no_row_lost, publisher_rows")
+    assert told.startswith("5: checks.1.check: 'row_count' is not one of rows, no_row_lost, rejected_rows, ")
 
 
 @pytest.mark.parametrize(
