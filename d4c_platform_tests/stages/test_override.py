@@ -114,3 +114,16 @@ def test_a_withdrawn_version_cannot_be_overruled(there, too_little):
         platform.records.write(Withdrawal(version_id=too_little, reason="no"))
     with pytest.raises(PermanentFailure, match="withdrawn"):
         overruled(there, too_little)
+
+
+@pytest.mark.parametrize("overruled_first", [True, False])
+def test_equal_files_are_no_version_either_unless_an_operator_wants_one(there, overruled_first):
+    first = there.release(csv(TREES))
+    there.publish(first)
+    again = f"{FIXED}_v1.0.1"
+    with there.platform() as platform:
+        (noticed,) = platform.records.candidates(FIXED)
+        platform.records.notice(noticed.model_copy(update={"key": "stamped-anew", "version_id": again}))
+        if overruled_first:
+            override(platform, again, Bump.PATCH, "the titles of the columns were wrong")
+        assert isinstance(archive_release(platform, again), Release if overruled_first else Withdrawal)
