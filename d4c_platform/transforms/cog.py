@@ -140,8 +140,7 @@ def _stage(source: Path, driver: str, transform: CogTransform, staged: Path, wor
         seen = pixels.Pixels(image, nodata)
         with rasterio.open(staged, "w", **profile) as tiled:
             _describe(image, tiled)
-            for window in pixels.windows(image.width, image.height):
-                values, mask = pixels.read(image, window)
+            for window, values, mask in pixels.blocks(image):
                 tiled.write(values, window=window)
                 if mask is not None:
                     tiled.write_mask(mask, window=window)
@@ -245,7 +244,7 @@ def _options(transform: CogTransform, staged: Path) -> dict[str, str]:
     }
     match transform.compression:
         case "deflate" | "zstd":
-            level = {"deflate": "9", "zstd": "15"}[transform.compression]
+            level = {"deflate": "6", "zstd": "15"}[transform.compression]
             return options | {"LEVEL": level, "PREDICTOR": "FLOATING_POINT" if kind in ("float32", "float64") else "STANDARD"}
         case "webp":
             return options | {"QUALITY": str(transform.quality or 100)}

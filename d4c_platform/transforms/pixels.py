@@ -21,15 +21,9 @@ from rasterio.windows import Window
 
 RECIPE = 1  # a change of recipe makes every hash incomparable: count it up
 BLOCK = 512
+AT_ONCE = 48 << 20  # bytes of neighbouring blocks that are read together
 
 Values = NDArray[Any]
-
-
-def windows(width: int, height: int) -> Iterator[Window]:
-    """The blocks in canonical order."""
-    for row in range(0, height, BLOCK):
-        for column in range(0, width, BLOCK):
-            yield Window(column, row, min(BLOCK, width - column), min(BLOCK, height - row))
 
 
 def has_mask(source: DatasetReader) -> bool:
@@ -137,16 +131,31 @@ class Pixels:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def read(source: DatasetReader, window: Window) -> tuple[Values, Values | None]:
-    """The values of a block, and the image's own mask there."""
-    return source.read(window=window), source.read_masks(1, window=window) if has_mask(source) else None
+def blocks(source: DatasetReader) -> Iterator[tuple[Window, Values, Values | None]]:
+    """The blocks in canonical order: where each lies, its values, and the image's own mask there.
+
+    Several neighbours are read at once: of an image in strips, each would unpack the whole width anew.
+    """
+    row_bytes = BLOCK * source.count * max(np.dtype(kind).itemsize for kind in source.dtypes)
+    wide = max(1, AT_ONCE // (BLOCK * row_bytes)) * BLOCK
+    masked = has_mask(source)
+    for row in range(0, source.height, BLOCK):
+        height = min(BLOCK, source.height - row)
+        for start in range(0, source.width, wide):
+            window = Window(start, row, min(wide, source.width - start), height)
+            values = source.read(window=window)
+            mask = source.read_masks(1, window=window) if masked else None
+            for column in range(0, window.width, BLOCK):
+                some = slice(column, min(column + BLOCK, window.width))
+                place = Window(start + column, row, some.stop - column, height)
+                yield place, values[:, :, some], mask[:, some] if mask is not None else None
 
 
 def pixels_of(source: DatasetReader, nodata: float | None) -> Pixels:
     """Everything that one pass over an image tells."""
     seen = Pixels(source, nodata)
-    for window in windows(source.width, source.height):
-        seen.update(*read(source, window))
+    for _, values, mask in blocks(source):
+        seen.update(values, mask)
     return seen
 
 

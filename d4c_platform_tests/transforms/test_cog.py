@@ -257,7 +257,7 @@ def test_the_number_of_threads_does_not_show(tmp_path, monkeypatch):
     assert len(hashes) == 1
 
 
-def test_the_logical_hash_knows_values_and_place_and_no_layout(tmp_path):
+def test_the_logical_hash_knows_values_and_place_and_no_layout(tmp_path, monkeypatch):
     values = images.rgb()
 
     def of(name, values=values, **profile):
@@ -266,6 +266,8 @@ def test_the_logical_hash_knows_values_and_place_and_no_layout(tmp_path):
             return pixels.pixels_of(image, image.nodata).hexdigest(image, "EPSG:3578")
 
     expected = of("strips.tif")
+    monkeypatch.setattr(pixels, "AT_ONCE", 1)
+    assert of("strips.tif") == expected
     assert of("tiles.tif", tiled=True, blockxsize=256, blockysize=256, compress="lzw", interleave="band") == expected
     changed = values.copy()
     changed[2, 699, 899] ^= 1
