@@ -32,16 +32,17 @@ from d4c_platform.model.dataset import (
     ReleaseVintage,
     ShapefileTransform,
     StatCanGeographySource,
+    VectorTransform,
 )
 
 # Which transform reads what which source brings.
 _READABLE = {
     "statcan-table": {"statcan-csv"},
-    "statcan-geography": {"shapefile"},
-    "ckan": {"shapefile", "geojson", "csv"},
+    "statcan-geography": {"shapefile", "vector"},
+    "ckan": {"shapefile", "vector", "geojson", "csv"},
     "opendatasoft": {"geojson", "csv"},
     "arcgis": {"geojson"},
-    "http-file": {"shapefile", "geojson", "csv"},
+    "http-file": {"shapefile", "vector", "geojson", "csv"},
     "file-list": {"inventory"},
 }
 
@@ -219,7 +220,7 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)
-    if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
+    if isinstance(transform, VectorTransform | ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
         try:
             fields = [field for _, field, _, _ in string.Formatter().parse(transform.dguid) if field is not None]
         except ValueError as error:

@@ -142,8 +142,25 @@ class StatCanCsvTransform(Declared):
     kind: Literal["statcan-csv"]
 
 
+class VectorTransform(Declared):
+    """A layer of a GeoPackage, a File Geodatabase (zipped), a FlatGeobuf or a zipped shapefile to GeoParquet.
+
+    The file may be zipped or gzipped; its first bytes say what it is.
+    """
+
+    kind: Literal["vector"]
+    layer: str | None = Field(default=None, min_length=1, description="The layer's name, when the file has several.")
+    encoding: str | None = Field(
+        default=None, description="Text encoding of a shapefile whose .cpg is missing or wrong; the other formats say theirs."
+    )
+    dguid: str | None = Field(
+        default=None,
+        description="How to build the DGUID column: a template over the source columns, for instance 2021A0002{PRUID}.",
+    )
+
+
 class ShapefileTransform(Declared):
-    """Zipped shapefile to GeoParquet 1.1."""
+    """Zipped shapefile to GeoParquet."""
 
     kind: Literal["shapefile"]
     encoding: str | None = Field(default=None, description="Text encoding when the .cpg is missing or wrong.")
@@ -154,7 +171,7 @@ class ShapefileTransform(Declared):
 
 
 class GeoJsonTransform(Declared):
-    """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet 1.1."""
+    """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet."""
 
     kind: Literal["geojson"]
     dguid: str | None = Field(
@@ -185,7 +202,7 @@ class InventoryTransform(Declared):
 
 
 Transform = Annotated[
-    StatCanCsvTransform | ShapefileTransform | GeoJsonTransform | CsvTransform | InventoryTransform,
+    StatCanCsvTransform | VectorTransform | ShapefileTransform | GeoJsonTransform | CsvTransform | InventoryTransform,
     Field(discriminator="kind"),
 ]
 

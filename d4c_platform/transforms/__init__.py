@@ -18,6 +18,7 @@ from d4c_platform.model.dataset import (
     InventoryTransform,
     ShapefileTransform,
     StatCanCsvTransform,
+    VectorTransform,
 )
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
@@ -54,6 +55,10 @@ def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: 
             from d4c_platform.transforms.statcan_csv import build as build_table
 
             return build_table(dataset, version_id, raw, workdir)
+        case VectorTransform() as transform:
+            from d4c_platform.transforms.vector import build as build_vector
+
+            return build_vector(dataset, transform, version_id, raw, workdir)
         case ShapefileTransform() as transform:
             from d4c_platform.transforms.shapefile import build as build_layer
 

@@ -182,6 +182,8 @@ RULES = [
     ("transform.kind", ("kind: shapefile", "kind: statcan-csv"), "http-file"),
     ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: 2021A0002"), "braces"),
     ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: '2021A0002{PRUID'"), "template"),
+    ("transform.dguid", ("kind: shapefile", "kind: vector\n  layer: wards\n  dguid: 2021A0002"), "braces"),
+    ("transform.layer", ("kind: shapefile", "kind: shapefile\n  layer: wards"), "no such field"),
     ("licence.url.en", ("en: https://www.toronto.ca", "en: www.toronto.ca"), "address"),
 ]  # fmt: skip
 
