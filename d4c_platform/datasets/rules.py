@@ -231,6 +231,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
+    if transform.points is not None and transform.points.x == transform.points.y:
+        yield Problem(("transform", "points", "y"), f"{transform.points.y} is the other coordinate, too")
     try:
         codecs.lookup(transform.encoding)
     except LookupError:

@@ -97,6 +97,12 @@ def _explain_choice(error: ValidationError, path: FieldPath) -> Iterator[Problem
     schema: Any = error.schema
     discriminator: Mapping[str, Any] = schema.get("discriminator", {})
     key = discriminator.get("propertyName")
+    # What may be left out is either nothing or something: of something, what is wrong with it is told.
+    within = [e for e in error.context or () if e.validator != "type" or e.relative_path]
+    if key is None and within:
+        for inner in within:
+            yield from _explain(inner, (*path, *inner.relative_path))
+        return
     if key is None or not isinstance(error.instance, dict):
         wanted = {str(e.validator_value) for e in error.context or () if e.validator == "type"}
         nouns = sorted(_NOUNS.get(w, w) for w in wanted - {"null"}) or ["something else"]

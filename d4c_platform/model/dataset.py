@@ -184,6 +184,19 @@ CSV_TYPES = ("string", "bool", "int32", "int64", "double", "date32[day]", "times
 """What a column of a CSV can be declared to be; it is text unless it is declared."""
 
 
+class CsvPoints(Declared):
+    """Which columns of a CSV are coordinates: the table becomes a layer of points, and keeps the columns.
+
+    Where a coordinate is empty or no number, the row is kept without a point, and counted.
+    """
+
+    x: str = Field(min_length=1, description="The column of the longitude or easting, as the artifact calls it.")
+    y: str = Field(min_length=1, description="The column of the latitude or northing, as the artifact calls it.")
+    crs: str = Field(
+        pattern=r"^[A-Z]+:[0-9A-Z]+$", description="The system they are in, for instance EPSG:4326; none is guessed."
+    )
+
+
 class CsvTransform(Declared):
     """CSV – plain, gzipped, or one or several of one shape in a zip – to one Parquet table, typed as `columns` declares."""
 
@@ -193,6 +206,7 @@ class CsvTransform(Declared):
     )
     encoding: str = Field(default="utf-8", description="Text encoding; nothing is guessed.")
     delimiter: Literal[",", ";", "|", "\t"] = ","
+    points: CsvPoints | None = Field(default=None, description="Makes it a layer of points, from two columns.")
 
 
 class InventoryTransform(Declared):

@@ -67,6 +67,10 @@ def _built(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: 
             from d4c_platform.transforms.geojson import build as build_features
 
             return build_features(dataset, transform, version_id, raw, workdir)
+        case CsvTransform(points=points) as transform if points is not None:
+            from d4c_platform.transforms.csv_points import build as build_points
+
+            return build_points(dataset, transform, points, version_id, raw, workdir)
         case CsvTransform() as transform:
             from d4c_platform.transforms.csv_table import build as build_rows
 
