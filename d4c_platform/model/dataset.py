@@ -142,7 +142,16 @@ class StatCanCsvTransform(Declared):
     kind: Literal["statcan-csv"]
 
 
-class VectorTransform(Declared):
+class GeoParquetChoice(Declared):
+    """What every layer can ask for."""
+
+    geoparquet_version: Literal["1.1", "2.0"] = Field(
+        default="1.1",
+        description="2.0 has Parquet's own geometry type, which older readers refuse. It shows with the next release.",
+    )
+
+
+class VectorTransform(GeoParquetChoice):
     """A layer of a GeoPackage, a File Geodatabase (zipped), a FlatGeobuf or a zipped shapefile to GeoParquet.
 
     The file may be zipped or gzipped; its first bytes say what it is.
@@ -159,7 +168,7 @@ class VectorTransform(Declared):
     )
 
 
-class ShapefileTransform(Declared):
+class ShapefileTransform(GeoParquetChoice):
     """Zipped shapefile to GeoParquet."""
 
     kind: Literal["shapefile"]
@@ -170,7 +179,7 @@ class ShapefileTransform(Declared):
     )
 
 
-class GeoJsonTransform(Declared):
+class GeoJsonTransform(GeoParquetChoice):
     """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet."""
 
     kind: Literal["geojson"]
@@ -184,7 +193,7 @@ CSV_TYPES = ("string", "bool", "int32", "int64", "double", "date32[day]", "times
 """What a column of a CSV can be declared to be; it is text unless it is declared."""
 
 
-class CsvPoints(Declared):
+class CsvPoints(GeoParquetChoice):
     """Which columns of a CSV are coordinates: the table becomes a layer of points, and keeps the columns.
 
     Where a coordinate is empty or no number, the row is kept without a point, and counted.

@@ -44,7 +44,7 @@ def build(
     """
     path = the_file(raw, csv_table.ENDINGS)
     source = _Points(path, dataset, transform, points, _declared(points.crs, path.name), workdir)
-    return layer.build(dataset, None, version_id, source, workdir)
+    return layer.build(dataset, None, points.geoparquet_version, version_id, source, workdir)
 
 
 def _declared(code: str, file: str) -> Recognised:

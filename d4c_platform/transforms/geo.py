@@ -1,4 +1,4 @@
-"""What makes a table of geometries a good GeoParquet 1.1: spatial order, bounding box covering, metadata.
+"""What makes a table of geometries a good GeoParquet: spatial order, bounding box covering, metadata.
 
 The covering's corners are 32-bit floats rounded outward, so they cost half and never miss a geometry. Rows follow a Hilbert
 curve over the centres of the boxes, so that near things are near in the file and a reader of a small area skips most of it.
@@ -142,15 +142,17 @@ def metadata(
     bbox: tuple[float, float, float, float] | None,
     *,
     ccw: bool,
+    version: str = "1.1",
 ) -> dict[str, Any]:
-    """GeoParquet 1.1.0 file metadata.
+    """GeoParquet file metadata of version 1.1 or 2.0.
 
-    It has no names for shapes with measures (M), so a file with one says that it does not list its types.
+    1.1 has no names for shapes with measures (M), so a file with one says that it does not list its types.
     """
     types = sorted(types)
+    unnamed = version == "1.1" and any(name.endswith("M") for name in types)
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": [] if any(name.endswith("M") for name in types) else types,
+        "geometry_types": [] if unnamed else types,
         "crs": recognised.projjson,
         "edges": "planar",
         "covering": {COVERING: {corner: [COVERING, corner] for corner in CORNERS}},
@@ -159,4 +161,4 @@ def metadata(
         column["bbox"] = list(bbox)
     if ccw:
         column["orientation"] = "counterclockwise"
-    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    return {"version": f"{version}.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

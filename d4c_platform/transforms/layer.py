@@ -1,4 +1,4 @@
-"""A layer – rows with shapes, from whatever format – to GeoParquet 1.1, in bounded memory.
+"""A layer – rows with shapes, from whatever format – to GeoParquet, in bounded memory.
 
 A format hands over Arrow batches; each is measured as it passes, its rows go to DuckDB and its shapes to a file beside it; then
 one sort along the Hilbert curve streams into the writer. Batches are bounded by bytes, not only by rows: one shape may be
@@ -92,11 +92,14 @@ class LayerSource(Protocol):
         ...
 
 
-def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSource, workdir: Path) -> BuiltFile:
+def build(
+    dataset: Dataset, dguid: str | None, geoparquet: str, version_id: str, source: LayerSource, workdir: Path
+) -> BuiltFile:
     """Build the layer.
 
     Args:
         dguid: the declared rule of the DGUID column.
+        geoparquet: the version of the format, 1.1 or 2.0.
 
     Raises:
         PermanentFailure: its text or shapes cannot be read, or the DGUID rule does not fit it.
@@ -122,7 +125,7 @@ def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSou
             expected_rows=seen.rows,
             order=order,
             facts={**parquet.describe(dataset, version_id), "crs": source.recognised.identity},
-            geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows)),
+            geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows), version=geoparquet),
             logical_hash=_hash(layer, schema, order, source.recognised),
         )
         return BuiltFile(

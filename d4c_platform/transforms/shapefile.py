@@ -30,4 +30,4 @@ def build(
         )
     source = shapefile_source.unpack(zips[0], transform.encoding, workdir)
     opened = GdalLayer(source.path, source.name, source.recognised, encoding=source.encoding)
-    return layer.build(dataset, transform.dguid, version_id, opened, workdir)
+    return layer.build(dataset, transform.dguid, transform.geoparquet_version, version_id, opened, workdir)

@@ -23,4 +23,4 @@ def build(dataset: Dataset, transform: VectorTransform, version_id: str, raw: Ma
         PermanentFailure: the file or the layer is not what was declared, or its text or shapes cannot be read.
     """
     source = vector_file.opened(the_file(raw, ENDINGS), dataset, transform, workdir)
-    return layer.build(dataset, transform.dguid, version_id, source, workdir)
+    return layer.build(dataset, transform.dguid, transform.geoparquet_version, version_id, source, workdir)

@@ -152,7 +152,7 @@ def table_dataset(**more: object) -> Dataset:
 
 
 def layer_dataset(**more: object) -> Dataset:
-    transform = {"kind": "shapefile", **{k: more.pop(k) for k in ("encoding", "dguid") if k in more}}
+    transform = {"kind": "shapefile", **{k: more.pop(k) for k in ("encoding", "dguid", "geoparquet_version") if k in more}}
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
 
 
@@ -162,7 +162,7 @@ def csv_dataset(**more: object) -> Dataset:
 
 
 def geojson_dataset(**more: object) -> Dataset:
-    transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid",) if k in more}}
+    transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid", "geoparquet_version") if k in more}}
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
 
 
