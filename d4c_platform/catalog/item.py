@@ -229,7 +229,8 @@ def _asset(artifact: Artifact, version_id: str, hrefs: Mapping[str, str]) -> dic
         ]
         asset["table:row_count"] = artifact.rows
     if artifact.role in PROJECTED_ROLES and artifact.crs:
-        asset["proj:code"] = artifact.crs
-        if artifact.bbox and artifact.crs in LONGITUDE_LATITUDE:
+        horizontal = artifact.crs.partition("+")[0]  # heights have a code of their own
+        asset["proj:code"] = horizontal
+        if artifact.bbox and horizontal in LONGITUDE_LATITUDE:
             asset["proj:bbox"] = list(artifact.bbox)
     return asset

@@ -29,6 +29,7 @@ from d4c_platform.model.dataset import (
     ReleaseVintage,
     ShapefileTransform,
     TilesTransform,
+    VectorTransform,
 )
 
 _WITHOUT_SHAPES = {"statcan-csv", "csv", "inventory", "cog", "tiles"}  # transforms whose result no preview is drawn from
@@ -192,7 +193,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
     if transform.kind not in source.read_by:
         readable = ", ".join(sorted(source.read_by))
         yield Problem(("transform", "kind"), f"{transform.kind} does not read the source kind {source.kind}; {readable} does")
-    if dataset.preview is not None and transform.kind in _WITHOUT_SHAPES:
+    points = transform.points if isinstance(transform, CsvTransform) else None
+    if dataset.preview is not None and transform.kind in _WITHOUT_SHAPES and points is None:
         yield Problem(("preview",), f"{transform.kind} makes no layer that a preview could be drawn from")
     if isinstance(transform, CogTransform):
         yield from _image(dataset, transform)
@@ -200,7 +202,7 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(("key",), "tiles have no rows: nothing identifies one")
     if isinstance(transform, CsvTransform):
         yield from _csv(dataset, transform)
-    if isinstance(transform, ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
+    if isinstance(transform, VectorTransform | ShapefileTransform | GeoJsonTransform) and transform.dguid is not None:
         try:
             fields = [field for _, field, _, _ in string.Formatter().parse(transform.dguid) if field is not None]
         except ValueError as error:
@@ -211,6 +213,8 @@ def _transform(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _csv(dataset: Dataset, transform: CsvTransform) -> Iterator[Problem]:
+    if transform.points is not None and transform.points.x == transform.points.y:
+        yield Problem(("transform", "points", "y"), f"{transform.points.y} is the other coordinate, too")
     try:
         codecs.lookup(transform.encoding)
     except LookupError:

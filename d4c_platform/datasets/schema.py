@@ -98,9 +98,11 @@ def _explain_choice(error: ValidationError, path: FieldPath) -> Iterator[Problem
     schema: Any = error.schema
     discriminator: Mapping[str, Any] = schema.get("discriminator", {})
     key = discriminator.get("propertyName")
-    if key is None and (bounded := [e for e in error.context or () if e.validator != "type" and not e.relative_path]):
-        # A value of the right type that another rule of its branch refuses: a number that is too large.
-        yield from _explain(bounded[0], path)
+    # What may be left out is either nothing or something: of something, what is wrong with it is told.
+    within = [e for e in error.context or () if e.validator != "type" or e.relative_path]
+    if key is None and within:
+        for inner in within:
+            yield from _explain(inner, (*path, *inner.relative_path))
         return
     if key is None or not isinstance(error.instance, dict):
         wanted = {str(e.validator_value) for e in error.context or () if e.validator == "type"}

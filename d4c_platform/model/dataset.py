@@ -35,8 +35,34 @@ class StatCanCsvTransform(Declared):
     kind: Literal["statcan-csv"]
 
 
-class ShapefileTransform(Declared):
-    """Zipped shapefile to GeoParquet 1.1."""
+class GeoParquetChoice(Declared):
+    """What every layer can ask for."""
+
+    geoparquet_version: Literal["1.1", "2.0"] = Field(
+        default="1.1",
+        description="2.0 has Parquet's own geometry type, which older readers refuse. It shows with the next release.",
+    )
+
+
+class VectorTransform(GeoParquetChoice):
+    """A layer of a GeoPackage, a File Geodatabase (zipped), a FlatGeobuf or a zipped shapefile to GeoParquet.
+
+    The file may be zipped or gzipped; its first bytes say what it is.
+    """
+
+    kind: Literal["vector"]
+    layer: str | None = Field(default=None, min_length=1, description="The layer's name, when the file has several.")
+    encoding: str | None = Field(
+        default=None, description="Text encoding of a shapefile whose .cpg is missing or wrong; the other formats say theirs."
+    )
+    dguid: str | None = Field(
+        default=None,
+        description="How to build the DGUID column: a template over the source columns, for instance 2021A0002{PRUID}.",
+    )
+
+
+class ShapefileTransform(GeoParquetChoice):
+    """Zipped shapefile to GeoParquet."""
 
     kind: Literal["shapefile"]
     encoding: str | None = Field(default=None, description="Text encoding when the .cpg is missing or wrong.")
@@ -46,8 +72,8 @@ class ShapefileTransform(Declared):
     )
 
 
-class GeoJsonTransform(Declared):
-    """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet 1.1."""
+class GeoJsonTransform(GeoParquetChoice):
+    """GeoJSON FeatureCollection – plain, gzipped, or the only one of a zip – to GeoParquet."""
 
     kind: Literal["geojson"]
     dguid: str | None = Field(
@@ -60,6 +86,19 @@ CSV_TYPES = ("string", "bool", "int32", "int64", "double", "date32[day]", "times
 """What a column of a CSV can be declared to be; it is text unless it is declared."""
 
 
+class CsvPoints(GeoParquetChoice):
+    """Which columns of a CSV are coordinates: the table becomes a layer of points, and keeps the columns.
+
+    Where a coordinate is empty or no number, the row is kept without a point, and counted.
+    """
+
+    x: str = Field(min_length=1, description="The column of the longitude or easting, as the artifact calls it.")
+    y: str = Field(min_length=1, description="The column of the latitude or northing, as the artifact calls it.")
+    crs: str = Field(
+        pattern=r"^[A-Z]+:[0-9A-Z]+$", description="The system they are in, for instance EPSG:4326; none is guessed."
+    )
+
+
 class CsvTransform(Declared):
     """CSV – plain, gzipped, or one or several of one shape in a zip – to one Parquet table, typed as `columns` declares."""
 
@@ -69,6 +108,7 @@ class CsvTransform(Declared):
     )
     encoding: str = Field(default="utf-8", description="Text encoding; nothing is guessed.")
     delimiter: Literal[",", ";", "|", "\t"] = ","
+    points: CsvPoints | None = Field(default=None, description="Makes it a layer of points, from two columns.")
 
 
 class InventoryTransform(Declared):
@@ -103,6 +143,7 @@ class TilesTransform(Declared):
 
 Transform = Annotated[
     StatCanCsvTransform
+    | VectorTransform
     | ShapefileTransform
     | GeoJsonTransform
     | CsvTransform

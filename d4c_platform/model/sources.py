@@ -114,7 +114,7 @@ class StatCanTableSource(DeclaredSource):
 class HttpFileSource(DeclaredSource):
     """One file at a stable URL, watched by its HTTP validators and confirmed by its content."""
 
-    read_by = frozenset({"shapefile", "geojson", "csv", "cog", "tiles"})
+    read_by = frozenset({"shapefile", "vector", "geojson", "csv", "cog", "tiles"})
 
     kind: Literal["http-file"]
     url: str = Field(pattern=r"^https?://")
@@ -131,7 +131,7 @@ class HttpFileSource(DeclaredSource):
 class StatCanGeographySource(DeclaredSource):
     """A zip of Statistics Canada's geography (boundaries, roads, addresses, buildings) on one of its file servers."""
 
-    read_by = frozenset({"shapefile", "csv"})
+    read_by = frozenset({"shapefile", "vector", "csv"})
 
     kind: Literal["statcan-geography"]
     url: str = Field(pattern=r"^https://www(12|150)\.statcan\.gc\.ca/[^?#]+\.[zZ][iI][pP]$")
@@ -148,7 +148,7 @@ class StatCanGeographySource(DeclaredSource):
 class CkanSource(DeclaredSource):
     """Resources of one package (dataset) of a CKAN portal, each watched by its own file and not by the portal's dates."""
 
-    read_by = frozenset({"shapefile", "geojson", "csv", "cog", "tiles"})
+    read_by = frozenset({"shapefile", "vector", "geojson", "csv", "cog", "tiles"})
 
     kind: Literal["ckan"]
     portal: str = Field(

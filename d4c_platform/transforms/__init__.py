@@ -21,6 +21,7 @@ from d4c_platform.model.dataset import (
     ShapefileTransform,
     StatCanCsvTransform,
     TilesTransform,
+    VectorTransform,
 )
 from d4c_platform.model.errors import D4CError
 from d4c_platform.transforms.built import BuiltFile, artifact_of
@@ -77,6 +78,10 @@ def _built(
             from d4c_platform.transforms.statcan_csv import build as build_table
 
             return build_table(dataset, version_id, raw, workdir)
+        case VectorTransform() as transform:
+            from d4c_platform.transforms.vector import build as build_vector
+
+            return build_vector(dataset, transform, version_id, raw, workdir)
         case ShapefileTransform() as transform:
             from d4c_platform.transforms.shapefile import build as build_layer
 
@@ -85,6 +90,10 @@ def _built(
             from d4c_platform.transforms.geojson import build as build_features
 
             return build_features(dataset, transform, version_id, raw, workdir)
+        case CsvTransform(points=points) as transform if points is not None:
+            from d4c_platform.transforms.csv_points import build as build_points
+
+            return build_points(dataset, transform, points, version_id, raw, workdir)
         case CsvTransform() as transform:
             from d4c_platform.transforms.csv_table import build as build_rows
 

@@ -3,7 +3,7 @@
 A column is text unless the declaration says what it is. Nothing is sniffed: a sample would give the next release other types.
 A value that is not what its column was declared to be ends in a sentence with its line. An empty field is null.
 
-Not here: that rows are whole and text is text (csv_shape, csv_stage).
+Not here: that rows are whole and text is text (csv_shape, csv_stage), what makes points of it (csv_points).
 """
 
 # ruff: noqa: S608 - the queries are made of column places, our own table names and quoted identifiers
@@ -30,7 +30,7 @@ from d4c_platform.transforms.statcan_columns import snake, unique
 from d4c_platform.transforms.wrapped import Member, the_file, unwrapped
 
 ENDINGS = (".csv", ".csv.gz", ".zip")
-_TABLE = "staged"
+TABLE = "staged"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MOMENT = _DAY + r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 
@@ -46,7 +46,7 @@ class _Form:
 
 
 # DuckDB reads more than is meant (1_000 as a number, 1/2/2020 as a date), so the spelling is checked, too.
-_FORMS: Mapping[str, _Form] = {
+FORMS: Mapping[str, _Form] = {
     "bool": _Form(pa.bool_(), "BOOLEAN", "(?i)true|false|0|1"),
     "int32": _Form(pa.int32(), "INTEGER", "[+-]?[0-9]{1,10}"),
     "int64": _Form(pa.int64(), "BIGINT", "[+-]?[0-9]{1,19}"),
@@ -69,10 +69,9 @@ def build(dataset: Dataset, transform: CsvTransform, version_id: str, raw: Mappi
     path = the_file(raw, ENDINGS)
     with engine(workdir) as sql:
         with unwrapped(path) as members:
-            parts = _staged(sql, _chosen(members, transform, path.name), transform, workdir / "part.csv")
-        columns = _columns(dataset, parts[0])
-        for place, column in enumerate(columns):
-            _refuse_unreadable(sql, parts, place, column)
+            parts = staged(sql, members, transform, path.name, workdir)
+        columns = columns_of(dataset, parts[0])
+        refuse_unreadable(sql, parts, columns)
         order = parquet.declared_order(dataset, [c.name for c in columns], parts[0].name)
         rows = sum(part.shape.records for part in parts)
         written = parquet.write(
@@ -116,16 +115,17 @@ def _chosen(members: tuple[Member, ...], transform: CsvTransform, file: str) -> 
     return found
 
 
-def _staged(
-    sql: duckdb.DuckDBPyConnection, members: tuple[Member, ...], transform: CsvTransform, target: Path
+def staged(
+    sql: duckdb.DuckDBPyConnection, members: tuple[Member, ...], transform: CsvTransform, file: str, workdir: Path
 ) -> tuple[Staged, ...]:
+    """The members that are the table, as text behind each other in the table `staged`."""
     parts: list[Staged] = []
-    for member in members:
-        parts.append(stage_member(sql, _TABLE, member, target, transform, like=parts[0] if parts else None))
+    for member in _chosen(members, transform, file):
+        parts.append(stage_member(sql, TABLE, member, workdir / "part.csv", transform, like=parts[0] if parts else None))
     return tuple(parts)
 
 
-def _columns(dataset: Dataset, part: Staged) -> tuple[parquet.Column, ...]:
+def columns_of(dataset: Dataset, part: Staged) -> tuple[parquet.Column, ...]:
     """The columns in the file's order: their names in lower case, their types as declared."""
     declared = {c.name: c for c in dataset.columns}
     taken: set[str] = set()
@@ -141,28 +141,39 @@ def _columns(dataset: Dataset, part: Staged) -> tuple[parquet.Column, ...]:
                 remedy="Correct the column's `type` in the declaration",
             )
         titles = (said.title.en, said.title.fr) if said else (original, original)
-        columns.append(parquet.Column(name, _FORMS[kind].arrow if kind in _FORMS else pa.string(), *titles, original))
+        columns.append(parquet.Column(name, FORMS[kind].arrow if kind in FORMS else pa.string(), *titles, original))
     return tuple(columns)
 
 
 def _form(column: parquet.Column) -> _Form | None:
-    return next((form for form in _FORMS.values() if form.arrow == column.type), None)
+    return next((form for form in FORMS.values() if form.arrow == column.type), None)
 
 
-def _value(place: int) -> str:
+def value_of(place: int) -> str:
+    """A field of the staged text; null when it is empty."""
     return f"nullif(trim(c{place}), '')"
+
+
+def refuse_unreadable(sql: duckdb.DuckDBPyConnection, parts: Sequence[Staged], columns: Sequence[parquet.Column]) -> None:
+    """Find the first value that is not of its column's type.
+
+    Raises:
+        PermanentFailure: there is one; names the file and the line.
+    """
+    for place, column in enumerate(columns):
+        _refuse_unreadable(sql, parts, place, column)
 
 
 def _refuse_unreadable(sql: duckdb.DuckDBPyConnection, parts: Sequence[Staged], place: int, column: parquet.Column) -> None:
     form = _form(column)
     if form is None:
         return
-    value = _value(place)
+    value = value_of(place)
     cast = f"try_cast({value} AS {form.sql})"
     endless = f"NOT isfinite({cast})" if form.sql == "DOUBLE" else "false"
     bad = f"{cast} IS NULL OR {endless} OR NOT regexp_full_match({value}, {literal(form.spelling)})"
     row = sql.execute(
-        f"SELECT rowid, c{place} FROM {_TABLE} WHERE {value} IS NOT NULL AND ({bad}) ORDER BY rowid LIMIT 1"
+        f"SELECT rowid, c{place} FROM {TABLE} WHERE {value} IS NOT NULL AND ({bad}) ORDER BY rowid LIMIT 1"
     ).fetchone()
     if row is None:
         return
@@ -176,9 +187,14 @@ def _refuse_unreadable(sql: duckdb.DuckDBPyConnection, parts: Sequence[Staged], 
 
 def _select(columns: Sequence[parquet.Column], order: Sequence[str]) -> str:
     """The one query whose rows are the artifact, in their order."""
+    return f"SELECT * FROM (SELECT {made_of(columns)} FROM {TABLE}) ORDER BY {order_by(order)}"
+
+
+def made_of(columns: Sequence[parquet.Column]) -> str:
+    """The typed columns, as a query over the staged text says them."""
     made = []
     for place, column in enumerate(columns):
         form = _form(column)
-        value = form.made.format(f"CAST({_value(place)} AS {form.sql})") if form else f"nullif(c{place}, '')"
+        value = form.made.format(f"CAST({value_of(place)} AS {form.sql})") if form else f"nullif(c{place}, '')"
         made.append(f"{value} AS {quoted(column.name)}")
-    return f"SELECT * FROM (SELECT {', '.join(made)} FROM {_TABLE}) ORDER BY {order_by(order)}"
+    return ", ".join(made)

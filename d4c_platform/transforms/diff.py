@@ -19,6 +19,7 @@ from d4c_platform.model.records import RowChange
 from d4c_platform.transforms.diff_sample import sample_of
 from d4c_platform.transforms.engine import engine, literal, quoted, scalar
 from d4c_platform.transforms.logical_hash import COVERING, canonical_type, facts_of
+from d4c_platform.transforms.native_geometry import native_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ def difference(new: Path, old: Path, key: tuple[str, ...], shared: tuple[str, ..
 def _shapes_as_digests(path: Path) -> str:
     """A shape may be megabytes, and a join would hold thousands of them; their digests are equal when they are."""
     shapes = [f.name for f in pq.read_schema(path) if canonical_type(f.type) == "binary"]
-    return f"REPLACE ({', '.join(f'sha256({quoted(n)}) AS {quoted(n)}' for n in shapes)})" if shapes else ""
+    native = native_columns(path)
+    digests = (f"sha256({f'ST_AsWKB({quoted(n)})' if n in native else quoted(n)}) AS {quoted(n)}" for n in shapes)
+    return f"REPLACE ({', '.join(digests)})" if shapes else ""
 
 
 def _unique(sql: duckdb.DuckDBPyConnection, table: str, key: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""What makes a table of geometries a good GeoParquet 1.1: spatial order, bounding box covering, metadata.
+"""What makes a table of geometries a good GeoParquet: spatial order, bounding box covering, metadata.
 
 The covering's corners are 32-bit floats rounded outward, so they cost half and never miss a geometry. Rows follow a Hilbert
 curve over the centres of the boxes, so that near things are near in the file and a reader of a small area skips most of it.
@@ -64,22 +64,23 @@ def outward(bounds: Floats) -> NDArray[np.float32]:
 
 
 def type_names(geometries: Geometries) -> set[str]:
-    """The GeoParquet names of the types that occur; nulls have none."""
+    """The names of the types that occur, with their dimensions as Parquet names them; nulls have none."""
     present = geometries[~shapely.is_missing(geometries)]
-    pairs = set(zip(shapely.get_type_id(present).tolist(), shapely.has_z(present).tolist(), strict=True))
-    return {_TYPES[kind] + (" Z" if z else "") for kind, z in pairs}
+    said = (shapely.get_type_id(present), shapely.has_z(present), shapely.has_m(present))
+    found = set(zip(*(column.tolist() for column in said), strict=True))
+    return {f"{_TYPES[kind]} {'Z' * z}{'M' * m}".rstrip() for kind, z, m in found}
 
 
 def needs_multi(names: Iterable[str]) -> bool:
     """Whether a type occurs both single and multiple, so that the singles have to follow."""
-    flat = {name.removesuffix(" Z") for name in names}
+    flat = {name.partition(" ")[0] for name in names}
     return any(single in flat and multi in flat for single, multi in _MULTI.items())
 
 
 def type_names_as_multi(names: Iterable[str]) -> set[str]:
     """The types after `to_multi`."""
-    parted = (name.partition(" Z") for name in names)
-    return {_MULTI.get(flat, flat) + z for flat, z, _ in parted}
+    parted = (name.partition(" ") for name in names)
+    return {_MULTI.get(flat, flat) + space + dimensions for flat, space, dimensions in parted}
 
 
 def to_multi(geometries: Geometries) -> Geometries:
@@ -116,7 +117,7 @@ def wgs84_bounds(geometries: Geometries, bounds: Floats, recognised: Recognised)
     if recognised.code == WGS84:
         return bounds
     x, y = shapely.get_coordinates(geometries).T
-    longitude, latitude = pyproj.Transformer.from_crs(recognised.crs, "OGC:CRS84", always_xy=True).transform(x, y)
+    longitude, latitude = pyproj.Transformer.from_crs(recognised.horizontal, "OGC:CRS84", always_xy=True).transform(x, y)
     known = np.isfinite(longitude) & np.isfinite(latitude)
     if not known.any():
         return np.empty((0, 4))
@@ -141,11 +142,17 @@ def metadata(
     bbox: tuple[float, float, float, float] | None,
     *,
     ccw: bool,
+    version: str = "1.1",
 ) -> dict[str, Any]:
-    """GeoParquet 1.1.0 file metadata."""
+    """GeoParquet file metadata of version 1.1 or 2.0.
+
+    1.1 has no names for shapes with measures (M), so a file with one says that it does not list its types.
+    """
+    types = sorted(types)
+    unnamed = version == "1.1" and any(name.endswith("M") for name in types)
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": sorted(types),
+        "geometry_types": [] if unnamed else types,
         "crs": recognised.projjson,
         "edges": "planar",
         "covering": {COVERING: {corner: [COVERING, corner] for corner in CORNERS}},
@@ -154,4 +161,4 @@ def metadata(
         column["bbox"] = list(bbox)
     if ccw:
         column["orientation"] = "counterclockwise"
-    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    return {"version": f"{version}.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

@@ -59,7 +59,7 @@ def build(dataset: Dataset, transform: GeoJsonTransform, version_id: str, raw: M
         member = _the_only(members)
         declared = {c.name: c.type for c in dataset.columns}
         source = _FeatureCollection(member, *_surveyed(member, declared))
-        return layer.build(dataset, transform.dguid, version_id, source, workdir)
+        return layer.build(dataset, transform.dguid, transform.geoparquet_version, version_id, source, workdir)
 
 
 def _the_only(members: tuple[Member, ...]) -> Member:

@@ -1,4 +1,4 @@
-"""A layer – rows with shapes, from whatever format – to GeoParquet 1.1, in bounded memory.
+"""A layer – rows with shapes, from whatever format – to GeoParquet, in bounded memory.
 
 A format hands over Arrow batches; each is measured as it passes, its rows go to DuckDB and its shapes to a file beside it; then
 one sort along the Hilbert curve streams into the writer. Batches are bounded by bytes, not only by rows: one shape may be
@@ -92,11 +92,14 @@ class LayerSource(Protocol):
         ...
 
 
-def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSource, workdir: Path) -> BuiltFile:
+def build(
+    dataset: Dataset, dguid: str | None, geoparquet: str, version_id: str, source: LayerSource, workdir: Path
+) -> BuiltFile:
     """Build the layer.
 
     Args:
         dguid: the declared rule of the DGUID column.
+        geoparquet: the version of the format, 1.1 or 2.0.
 
     Raises:
         PermanentFailure: its text or shapes cannot be read, or the DGUID rule does not fit it.
@@ -121,8 +124,8 @@ def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSou
             layer.in_order(order, along_hilbert=True),
             expected_rows=seen.rows,
             order=order,
-            facts={**parquet.describe(dataset, version_id), "crs": source.recognised.code},
-            geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows)),
+            facts={**parquet.describe(dataset, version_id), "crs": source.recognised.identity},
+            geo=geo.metadata(source.recognised, types, seen.total, ccw=seen.ccw and bool(seen.rows), version=geoparquet),
             logical_hash=_hash(layer, schema, order, source.recognised),
         )
         return BuiltFile(
@@ -132,7 +135,7 @@ def build(dataset: Dataset, dguid: str | None, version_id: str, source: LayerSou
             logical_hash=written.logical_hash,
             key=dataset.key,
             bbox=seen.wgs84,
-            crs=source.recognised.code,
+            crs=source.recognised.identity,
             geometry_types=tuple(sorted(types)),
             counts=MappingProxyType({"source_rows": seen.rows, **seen.counts, **source.counts}),
         )
@@ -179,6 +182,8 @@ def _measured(
     seen.counts["null_geometries"] += int(missing.sum())
     seen.counts["empty_geometries"] += int(empty.sum())
     seen.counts["invalid_geometries"] += int((~shapely.is_valid(geometries) & ~missing).sum())
+    if measures := int(shapely.has_m(geometries).sum()):
+        seen.counts["measured_geometries"] = seen.counts.get("measured_geometries", 0) + measures
     arrays = []
     for c in columns:
         values = dguids(batch, dguid or "", source.name) if c.source is None else batch.column(c.source)
@@ -303,7 +308,7 @@ def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches
 
 def _hash(layer: _Placed, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
     """The logical hash, in canonical order: the Hilbert order may change with a library, the values do not."""
-    hashed = LogicalHash(schema, crs=recognised.code)
+    hashed = LogicalHash(schema, crs=recognised.identity)
     for batch in layer.in_order(order, along_hilbert=False):
         hashed.update(batch)
     return hashed.hexdigest()

@@ -38,8 +38,9 @@ def columns_of(schema: pa.Schema, geometry: str, dataset: Dataset, dguid: str | 
         if field.name == geometry:
             continue
         name = unique(field.name.lower() or "column", taken)
-        en, fr = (declared[name].title.en, declared[name].title.fr) if name in declared else (field.name, field.name)
-        columns.append(LayerColumn(Column(name, field.type, en, fr, field.name), field.name))
+        original = (field.metadata or {}).get(b"original_name", field.name.encode()).decode()
+        en, fr = (declared[name].title.en, declared[name].title.fr) if name in declared else (original, original)
+        columns.append(LayerColumn(Column(name, field.type, en, fr, original), field.name))
     if dguid:
         if DGUID_COLUMN in taken:
             raise PermanentFailure(

@@ -30,7 +30,9 @@ COVERING = "bbox"  # the GeoParquet covering column
 
 
 def canonical_type(arrow: pa.DataType) -> str:
-    """An Arrow type as the hash knows it: how values are packed (dictionary, large, view) does not count."""
+    """An Arrow type as the hash knows it: how values are packed (dictionary, large, view, extension) does not count."""
+    if isinstance(arrow, pa.BaseExtensionType):
+        return canonical_type(arrow.storage_type)
     if pa.types.is_dictionary(arrow):
         return canonical_type(arrow.value_type)
     if pa.types.is_large_string(arrow) or str(arrow) == "string_view":

@@ -1,29 +1,18 @@
-"""A zipped shapefile, read as a layer: GDAL streams it in Arrow batches that are bounded by bytes.
+"""A zipped shapefile to GeoParquet: the one kind of layer whose text may need its encoding declared.
 
-Not here: what is in the zip (shapefile_source), what becomes of the features (layer).
+Not here: what is in the zip (shapefile_source), how features are read (gdal_layer), what becomes of them (layer).
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-
-import pyarrow as pa
-import pyogrio
-import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 
 from d4c_platform.model.dataset import Dataset, ShapefileTransform
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import layer, shapefile_source
 from d4c_platform.transforms.built import BuiltFile
-from d4c_platform.transforms.crs import Recognised
-from d4c_platform.transforms.geometry_file import BATCH_BYTES
-from d4c_platform.transforms.machine import PUBLISHERS
-from d4c_platform.transforms.shapefile_source import ShapefileSource
+from d4c_platform.transforms.gdal_layer import GdalLayer
 
 
 def build(
@@ -40,46 +29,5 @@ def build(
             f"a layer's release is one zip, not {sorted(raw)}", file=", ".join(sorted(raw)) or None, remedy="Archive it again"
         )
     source = shapefile_source.unpack(zips[0], transform.encoding, workdir)
-    return layer.build(dataset, transform.dguid, version_id, _Shapefile(source), workdir)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shapefile:
-    """An unpacked shapefile as a source of features."""
-
-    source: ShapefileSource
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def recognised(self) -> Recognised:
-        return self.source.recognised
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        return {}
-
-    @contextmanager
-    def opened(self) -> Iterator[layer.Opened]:
-        source = self.source
-        rows = source.rows_within(BATCH_BYTES, most=layer.READ_ROWS)
-        try:
-            with pyogrio.open_arrow(source.path, encoding=source.encoding, batch_size=rows, use_pyarrow=True) as (meta, reader):
-                yield layer.Opened(reader.schema, meta["geometry_name"] or "wkb_geometry", reader)
-        except (
-            DataSourceError,
-            DataLayerError,
-            pa.ArrowInvalid,
-            pa.ArrowTypeError,
-            *PUBLISHERS,
-            UnicodeError,
-            shapely.errors.ShapelyError,
-        ) as error:
-            raise PermanentFailure(
-                f"the shapefile cannot be read as {source.encoding} ({str(error).strip().splitlines()[0]})",
-                file=source.name,
-                remedy="If its text is damaged, declare the right `encoding`; else fetch the release again",
-            ) from error
-        shutil.rmtree(source.path.parent)  # it is read; the disk is wanted for sorting
+    opened = GdalLayer(source.path, source.name, source.recognised, encoding=source.encoding)
+    return layer.build(dataset, transform.dguid, transform.geoparquet_version, version_id, opened, workdir)

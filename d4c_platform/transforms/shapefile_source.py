@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive
 from d4c_platform.transforms.crs import Recognised, recognise
@@ -19,7 +17,6 @@ REQUIRED = (".shp", ".shx", ".dbf")
 _SIDECARS = (*REQUIRED, ".prj", ".cpg")
 FALLBACK_ENCODING = "CP1252"  # what ArcGIS for Windows wrote when it wrote no .cpg
 _MAX_TEXT_BYTES = 64 << 10
-_SHX_HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +27,6 @@ class ShapefileSource:
     name: str
     recognised: Recognised
     encoding: str
-
-    def rows_within(self, most_bytes: int, *, most: int) -> int:
-        """How many neighbouring features are never more than so many bytes, or than twice the largest one.
-
-        The index (.shx) has the length of each shape, the table (.dbf) one length for all its rows.
-        """
-        index = np.fromfile(self.path.with_suffix(".shx"), dtype=">i4", offset=_SHX_HEADER_BYTES)
-        with self.path.with_suffix(".dbf").open("rb") as table:
-            row_bytes = int.from_bytes(table.read(12)[10:12], "little")
-        # A damaged index says anything; GDAL will tell what is wrong with it.
-        sizes = np.clip(index[1::2].astype(np.int64) * 2, 0, self.path.stat().st_size) + row_bytes
-        most_bytes = max(most_bytes, 2 * int(sizes.max(initial=0)))
-        ends = np.concatenate([[0], np.cumsum(sizes)])
-        rows = max(1, min(most, len(sizes)))
-        while rows > 1 and int((ends[rows:] - ends[:-rows]).max()) > most_bytes:
-            rows = -(-rows // 2)
-        return min(most, rows)
 
 
 def unpack(zip_path: Path, declared_encoding: str | None, workdir: Path) -> ShapefileSource:

@@ -40,6 +40,11 @@ def test_a_spatial_version_has_the_rectangle_of_its_data(archive):
     assert found["assets"]["data"]["proj:code"] == "EPSG:3347"
 
 
+def test_heights_do_not_show_in_the_code_of_the_projection(archive):
+    found = described(archive, PROVINCES, provinces_version(), bbox=(-80.0, 43.0, -79.0, 44.0), crs="EPSG:2957+5713")
+    assert found["assets"]["data"]["proj:code"] == "EPSG:2957"
+
+
 def test_the_box_in_the_datas_own_crs_is_given_only_where_it_is_known(archive):
     lambert = described(archive, PROVINCES, provinces_version(), **SPATIAL)
     degrees = described(archive, PROVINCES, provinces_version("1.0.1"), **(SPATIAL | {"crs": "EPSG:4326"}))

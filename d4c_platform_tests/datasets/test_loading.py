@@ -182,6 +182,8 @@ RULES = [
     ("transform.kind", ("kind: shapefile", "kind: statcan-csv"), "http-file"),
     ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: 2021A0002"), "braces"),
     ("transform.dguid", ("kind: shapefile", "kind: shapefile\n  dguid: '2021A0002{PRUID'"), "template"),
+    ("transform.dguid", ("kind: shapefile", "kind: vector\n  layer: wards\n  dguid: 2021A0002"), "braces"),
+    ("transform.layer", ("kind: shapefile", "kind: shapefile\n  layer: wards"), "no such field"),
     ("licence.url.en", ("en: https://www.toronto.ca", "en: www.toronto.ca"), "address"),
 ]  # fmt: skip
 
@@ -272,6 +274,9 @@ DISTRICTS = datasets.PACKAGED / "foundation" / "calgary_community_districts.yaml
         (ADDRESSES, ("kind: csv", "kind: csv\n  encoding: latin-99"), "transform.encoding", "cp1252"),
         (ADDRESSES, ("kind: csv", "kind: csv\n  delimiter: tab"), "transform.delimiter", "not one of"),
         (ADDRESSES, ("type: double", 'type: "decimal128(9, 2)"'), "columns[14].type", "timestamp[us]"),
+        (ADDRESSES, ("kind: csv", "kind: csv\n  points: {x: lon, y: lon, crs: EPSG:4326}"), "transform.points.y", "other"),
+        (ADDRESSES, ("kind: csv", "kind: csv\n  points: {x: lon, y: lat, crs: WGS 84}"), "transform.points.crs", "match"),
+        (ADDRESSES, ("kind: csv", "kind: csv\n  points: {x: lon, y: lat}"), "transform.points.crs", "missing"),
         (ADDRESSES, ("kind: csv", "kind: geojson"), "transform.members", "no such field"),
         (DISTRICTS, ("kind: geojson", "kind: geojson\n  dguid: 2021A0005"), "transform.dguid", "braces"),
     ],

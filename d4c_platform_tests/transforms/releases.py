@@ -1,6 +1,7 @@
 """Small source releases in the publishers' own formats, written for these tests."""
 
 import json
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,17 +154,17 @@ def table_dataset(**more: object) -> Dataset:
 
 
 def layer_dataset(**more: object) -> Dataset:
-    transform = {"kind": "shapefile", **{k: more.pop(k) for k in ("encoding", "dguid") if k in more}}
+    transform = {"kind": "shapefile", **{k: more.pop(k) for k in ("encoding", "dguid", "geoparquet_version") if k in more}}
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
 
 
 def csv_dataset(**more: object) -> Dataset:
-    transform = {"kind": "csv", **{k: more.pop(k) for k in ("members", "encoding", "delimiter") if k in more}}
+    transform = {"kind": "csv", **{k: more.pop(k) for k in ("members", "encoding", "delimiter", "points") if k in more}}
     return _dataset(TABLE_ID, "d4c-datapkg-statistical", transform, {"rule": "release"}, **more)
 
 
 def geojson_dataset(**more: object) -> Dataset:
-    transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid",) if k in more}}
+    transform = {"kind": "geojson", **{k: more.pop(k) for k in ("dguid", "geoparquet_version") if k in more}}
     return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
 
 
@@ -175,6 +176,48 @@ def image_dataset(**more: object) -> Dataset:
 
 def tiles_dataset(**more: object) -> Dataset:
     return _dataset(IMAGE_ID, "d4c-datapkg-orthoimagery", {"kind": "tiles"}, {"rule": "fixed", "date": "2024"}, **more)
+
+
+def vector_dataset(**more: object) -> Dataset:
+    options = ("layer", "encoding", "dguid", "geoparquet_version")
+    transform = {"kind": "vector", **{k: more.pop(k) for k in options if k in more}}
+    return _dataset(LAYER_ID, "d4c-datapkg-foundation", transform, {"rule": "fixed", "date": "2015"}, **more)
+
+
+def vector_file(
+    path: Path,
+    geometries: Sequence[shapely.Geometry | bytes | None],
+    fields: dict[str, Sequence[object]],
+    *,
+    crs: str | None = "EPSG:3578",
+    geometry_type: str = "Polygon",
+    **options: object,
+) -> Path:
+    """A file in the format that its ending says, written by GDAL; or one more layer of it, with `append`."""
+    drivers = {".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".gdb": "OpenFileGDB", ".shp": "ESRI Shapefile"}
+    wkb = [g if g is None or isinstance(g, bytes) else shapely.to_wkb(g, flavor="iso") for g in geometries]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that no CRS is told, and that old geodatabases have no 64-bit integers
+        pyogrio.raw.write(
+            path,
+            np.array([*wkb, None], dtype=object)[:-1],
+            [np.array([*v, None], dtype=object)[:-1] if isinstance(v[0], str) else np.array(v) for v in fields.values()],
+            list(fields),
+            geometry_type=geometry_type,
+            crs=crs,
+            driver=drivers[path.suffix],
+            **options,
+        )
+    return path
+
+
+def zipped(path: Path, *parts: Path) -> Path:
+    """Files and folders in one zip, under their own names."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in parts:
+            for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+                archive.write(file, file.relative_to(part.parent))
+    return path
 
 
 def column(name: str, kind: str | None = None, *, nullable: bool = True) -> dict[str, object]:

@@ -87,7 +87,7 @@ def test_the_bytes_of_a_file_do_not_depend_on_how_its_shapes_travelled(tmp_path,
     monkeypatch.setattr(parquet, "GROUP_BYTES", 1000)
     whole = made("whole")
     monkeypatch.setattr(geometry_file, "BATCH_BYTES", most)
-    monkeypatch.setattr("d4c_platform.transforms.shapefile.BATCH_BYTES", most)
+    monkeypatch.setattr("d4c_platform.transforms.gdal_layer.BATCH_BYTES", most)
     assert made("parts") == whole
 
 
