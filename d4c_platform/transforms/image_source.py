@@ -84,8 +84,6 @@ def settled(workdir: Path) -> rasterio.Env:
         GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
         GDAL_PAM_ENABLED="NO",
         GDAL_TIFF_INTERNAL_MASK="YES",
-        GDAL_GEOREF_SOURCES="INTERNAL",
-        USE_GEOJP2="YES",
         CPL_TMPDIR=str(workdir),
         CPL_LOG="OFF",
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 
@@ -198,7 +199,7 @@ def test_an_image_without_a_crs_is_refused_also_when_a_file_beside_it_knows_one(
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_an_image_that_does_not_say_where_it_lies_is_refused(tmp_path):
-    source = images.write(tmp_path / "a.tif", images.rgb(64, 64), transform=Affine.identity())
+    source = images.write(tmp_path / "a.tif", images.rgb(64, 64), transform=None)
     (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500000\n700000\n")
     assert "where it lies" in refusal(tmp_path, source)
 
@@ -224,6 +225,15 @@ def test_the_image_is_told_by_its_bytes_and_no_address_in_it_is_followed(tmp_pat
     vrt = tmp_path / "a.tif"
     vrt.write_text(f'<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:3578</SRS><Source>{odd}</Source></VRTDataset>')
     assert "no GeoTIFF and no JPEG 2000" in refusal(tmp_path / "2", vrt)
+
+
+def test_a_file_is_opened_with_the_one_driver_that_was_asked_for(tmp_path):
+    source = images.write(tmp_path / "a.tif", images.rgb(64, 64))
+    rasterio.shutil.copy(str(source), str(tmp_path / "b.tif"), driver="VRT")
+    with rasterio.open(tmp_path / "b.tif") as followed:
+        assert followed.shape == (64, 64)
+    with pytest.raises(PermanentFailure), image_source.opened(tmp_path / "b.tif", "GTiff", tmp_path):
+        pass
 
 
 def test_the_image_of_a_zip_is_found_and_two_are_refused(tmp_path):
