@@ -42,6 +42,7 @@ DECODED = frozenset({"gzip", "deflate"})  # what a server that compresses unaske
 AS_IT_IS = frozenset({"", "x-gzip", "x-compress"})  # the last two name the file's own kind (old Apache, `.tgz`)
 NOTED_REQUEST_HEADERS = ("user-agent", "accept-encoding", "range", "if-range")
 ASKED_TOO_FAR = 416
+WHOLE = frozenset({200, 203})  # 203: a proxy on the way says that it touched something; the rest have no file in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,8 @@ class Body:
             asked = time.monotonic()  # what is done with a chunk meanwhile is not the line's time
 
     def _begin(self, response: httpx.Response) -> Beginning:
+        if response.status_code not in WHOLE:
+            raise self._trouble(f"it was answered with {response.status_code}, which has no file in it")
         packed = encoding(response.headers)
         if packed not in DECODED | AS_IT_IS:
             what = f"the server sends it in the encoding {packed!r}, although it was asked for the bytes as they are"

@@ -275,6 +275,12 @@ def test_a_server_that_always_lies_about_its_parts_is_a_transient_failure(site: 
         fetch()
 
 
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_an_answer_without_a_file_is_no_empty_file(web: Web, status: int) -> None:
+    with pytest.raises(TransientFailure, match=f"answered with {status}"), serve(_answers(status, b"")) as served:
+        read(web, f"{served.url}/a")
+
+
 def test_a_part_that_nobody_asked_for_is_no_file(web: Web) -> None:
     with pytest.raises(TransientFailure, match="other parts than were asked for"), serve(_answers(206, b"part")) as served:
         read(web, f"{served.url}/a")
