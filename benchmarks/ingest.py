@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.contenders import DATASET, KEYS, WIDTH, Task, installed
 from benchmarks.origin import corpus
+from benchmarks.watching import peak_of, watched
 from d4c_platform.sandbox.generated import Generated
 from d4c_platform.sandbox.seaweed import Seaweed
 from d4c_platform.storage.digests import BLOCK, merkle_root
@@ -42,7 +43,6 @@ from d4c_platform.torrents.metainfo import parse
 PEERS = {"rclone": "rclone", "download": "download-hash-upload"}
 KILLS = 3
 IN_FLIGHT = 2 * WIDTH  # files at a kill: those that are fetched, and those that are noted
-WATCH_S = 0.05
 
 
 @contextmanager
@@ -68,27 +68,6 @@ def remove(s3: Seaweed, name: str) -> None:
         if keys:
             client.delete_objects(Bucket=name, Delete={"Objects": keys})
     client.delete_bucket(Bucket=name)
-
-
-def watched(process: subprocess.Popen[str]) -> tuple[float, int, str]:
-    """Wait for a process: its seconds, the peak of its memory in bytes, and what it said last."""
-    started, peak = time.monotonic(), 0
-    while process.poll() is None:
-        peak = max(peak, _peak(process.pid))
-        time.sleep(WATCH_S)
-    seconds = time.monotonic() - started
-    said = process.stderr.read() if process.stderr else ""
-    if process.returncode:
-        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said[-2000:]}")
-    return seconds, peak, said.strip().rpartition("\n")[2]
-
-
-def _peak(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def killed_run(s3: Seaweed, files: dict[str, Generated], total_bytes: int) -> dict[str, Any]:
@@ -120,7 +99,7 @@ def killed_run(s3: Seaweed, files: dict[str, Generated], total_bytes: int) -> di
             started = time.monotonic()
             aim = len(files) * kill // (KILLS + 1)
             while process.poll() is None and len(finished(portal, candidate.key)) < aim:
-                peak = max(peak, _peak(process.pid))
+                peak = max(peak, peak_of(process.pid))
                 time.sleep(0.2)
             if process.poll() is not None:
                 raise RuntimeError(f"it ended before it was killed: {process.stderr.read()[-2000:] if process.stderr else ''}")

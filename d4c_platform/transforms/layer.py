@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -31,17 +29,13 @@ from d4c_platform.naming import DGUID
 from d4c_platform.transforms import geo, parquet
 from d4c_platform.transforms.built import BuiltFile
 from d4c_platform.transforms.crs import Recognised
-from d4c_platform.transforms.engine import BATCH_ROWS, engine, quoted
+from d4c_platform.transforms.engine import engine, quoted
 from d4c_platform.transforms.geometry_file import GeometryFile, spans
 from d4c_platform.transforms.layer_columns import LayerColumn, columns_of, dguids
-from d4c_platform.transforms.logical_hash import COVERING, LogicalHash, order_by
+from d4c_platform.transforms.logical_hash import COVERING, LogicalHash
+from d4c_platform.transforms.placed_layer import BOUNDS, BOX, BYTES, PLACE, ROW, WHERE, Placed, shapes_of
 
 READ_ROWS = 10_000  # features that are handed over at once, fewer when they are large
-_BOUNDS = tuple(f"__{corner}" for corner in geo.CORNERS)
-_AT, _BYTES, _BEGINS = "__at", "__bytes", "__begins"  # where a row's shape lies in the geometry file
-_WHERE = ((_AT, pa.int64()), (_BYTES, pa.int64()), (_BEGINS, pa.binary()))
-_ROW, _PLACE, _TIE = "__row", "__hilbert", "__tie"  # not `rowid`: a publisher may call a column so
-_BOX = pa.struct([pa.field(corner, pa.float32()) for corner in geo.CORNERS])
 
 
 @dataclass(slots=True)
@@ -115,7 +109,7 @@ def build(
         multi = geo.needs_multi(seen.types)
         types = geo.type_names_as_multi(seen.types) if multi else seen.types
         _place(sql, schema, seen, read, multiplied if multi else None)
-        layer = _Placed(sql, multiplied if multi else read, schema)
+        layer = Placed(sql, multiplied if multi else read, schema)
         order = parquet.declared_order(dataset, schema.names, source.name)
         layer.break_ties()
         written = parquet.write(
@@ -150,9 +144,9 @@ def _stage(
         schema = pa.schema(
             [
                 *(c.column.field for c in columns),
-                *(pa.field(n, pa.float64()) for n in _BOUNDS),
-                *(pa.field(n, kind) for n, kind in _WHERE),
-                pa.field(_ROW, pa.int64()),
+                *(pa.field(n, pa.float64()) for n in BOUNDS),
+                *(pa.field(n, kind) for n, kind in WHERE),
+                pa.field(ROW, pa.int64()),
             ]
         ).remove_metadata()
         batches = (_measured(batch, layer.wkb, columns, schema, shapes, dguid, source, seen) for batch in layer.batches)
@@ -199,7 +193,7 @@ def _measured(
 
 
 def _kept(shapes: GeometryFile, geometries: list[bytes | None]) -> list[pa.Array]:
-    return [pa.array(values, kind) for values, (_, kind) in zip(shapes.append(geometries), _WHERE, strict=True)]
+    return [pa.array(values, kind) for values, (_, kind) in zip(shapes.append(geometries), WHERE, strict=True)]
 
 
 def _place(
@@ -212,87 +206,36 @@ def _place(
     """
     total = seen.total or (0.0, 0.0, 0.0, 0.0)
     attributes = schema.names[:-1]
-    names = [*attributes, *_BOUNDS, *(n for n, _ in _WHERE), _ROW]
+    names = [*attributes, *BOUNDS, *(n for n, _ in WHERE), ROW]
     out = pa.schema(
         [
             *list(schema.remove_metadata())[:-1],
-            *(pa.field(n, pa.float32()) for n in _BOUNDS),
-            *(pa.field(n, kind) for n, kind in _WHERE),
-            pa.field(_ROW, pa.int64()),
-            pa.field(_PLACE, pa.int64()),
+            *(pa.field(n, pa.float32()) for n in BOUNDS),
+            *(pa.field(n, kind) for n, kind in WHERE),
+            pa.field(ROW, pa.int64()),
+            pa.field(PLACE, pa.int64()),
         ]
     )
 
     def placed() -> Iterator[pa.RecordBatch]:
         selected = ", ".join(map(quoted, names))
-        reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY {_ROW}").to_arrow_reader(READ_ROWS)  # noqa: S608
+        reader = sql.cursor().execute(f"SELECT {selected} FROM layer ORDER BY {ROW}").to_arrow_reader(READ_ROWS)  # noqa: S608
         for arrived in reader:
-            for start, end in spans(arrived.column(_BYTES).to_pylist()):
+            for start, end in spans(arrived.column(BYTES).to_pylist()):
                 batch = arrived.slice(start, end - start)
                 arrays = [batch.column(name) for name in attributes]
-                bounds = np.stack([batch.column(n).to_numpy(zero_copy_only=False) for n in _BOUNDS], axis=1)
+                bounds = np.stack([batch.column(n).to_numpy(zero_copy_only=False) for n in BOUNDS], axis=1)
                 arrays += [pa.array(corner, pa.float32(), from_pandas=True) for corner in geo.outward(bounds).T]
                 if multiplied is None:
-                    arrays += [batch.column(n) for n, _ in _WHERE]
+                    arrays += [batch.column(n) for n, _ in WHERE]
                 else:
-                    single = shapely.from_wkb(np.array(_shapes(shapes, batch), dtype=object))
+                    single = shapely.from_wkb(np.array(shapes_of(shapes, batch), dtype=object))
                     arrays += _kept(multiplied, geo.to_wkb(geo.to_multi(single)))
-                arrays += [batch.column(_ROW), pa.array(geo.hilbert(bounds, total), pa.int64())]
+                arrays += [batch.column(ROW), pa.array(geo.hilbert(bounds, total), pa.int64())]
                 yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, out, strict=True)], schema=out)
 
     _fill(sql, "placed", out, placed())
     sql.execute("DROP TABLE layer")
-
-
-def _shapes(shapes: GeometryFile, batch: pa.RecordBatch) -> list[bytes | None]:
-    where = zip(batch.column(_AT).to_pylist(), batch.column(_BYTES).to_pylist(), strict=True)
-    return [shapes.read(place, size) for place, size in where]
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """The table `placed` and its shapes, to be read in any order."""
-
-    sql: duckdb.DuckDBPyConnection
-    shapes: GeometryFile
-    schema: pa.Schema
-
-    def break_ties(self) -> None:
-        """The table `ties`: rows that differ only behind the beginning of their shape, in the order of the whole shape."""
-        others = ", ".join(map(quoted, (*self.schema.names[:-1], _BEGINS)))
-        tied = self.sql.execute(
-            f"SELECT r, {_ROW}, {_AT}, {_BYTES} FROM ("  # noqa: S608 - identifiers are quoted
-            f"SELECT {_ROW}, {_AT}, {_BYTES}, dense_rank() OVER (ORDER BY {others}) AS r"
-            f" FROM placed WHERE octet_length({_BEGINS}) < {_BYTES})"
-            f" QUALIFY count(*) OVER (PARTITION BY r) > 1 ORDER BY r, {_ROW}"
-        ).fetchall()
-        ids: list[int] = []
-        for _, group in groupby(tied, key=itemgetter(0)):
-            ids += self.shapes.sorted((identity, place, size) for _, identity, place, size in group)
-        ties = pa.table({_ROW: pa.array(ids, pa.int64()), _TIE: pa.array(range(len(ids)), pa.int64())})  # noqa: F841
-        self.sql.execute("CREATE TABLE ties AS SELECT * FROM ties")
-
-    def in_order(self, order: tuple[str, ...], *, along_hilbert: bool) -> Iterator[pa.RecordBatch]:
-        """The rows in canonical order; along the Hilbert curve they have their covering, too."""
-        attributes = self.schema.names[:-1]
-        by = order_by(_BEGINS if name == geo.GEOMETRY else name for name in order)
-        if geo.GEOMETRY in order:
-            by = by.replace(order_by([_BEGINS]), f"{order_by([_BEGINS])}, {_TIE} ASC NULLS FIRST")
-        chosen = ", ".join([*map(quoted, attributes), _AT, _BYTES])
-        schema = self.schema.remove_metadata()
-        if along_hilbert:
-            by = f"{_PLACE}, {by}"
-            corners = ", ".join(f"'{c}': {quoted(column)}" for c, column in zip(geo.CORNERS, _BOUNDS, strict=True))
-            chosen += f", CASE WHEN {quoted(_BOUNDS[0])} IS NULL THEN NULL ELSE {{{corners}}} END AS {COVERING}"
-            schema = schema.append(pa.field(COVERING, _BOX))
-        rows = f"SELECT placed.*, {_TIE} FROM placed LEFT JOIN ties USING ({_ROW})"  # noqa: S608 - quoted
-        query = f"SELECT {chosen} FROM ({rows}) ORDER BY {by}"  # noqa: S608 - quoted
-        for arrived in self.sql.cursor().execute(query).to_arrow_reader(BATCH_ROWS):
-            for start, end in spans(arrived.column(_BYTES).to_pylist()):
-                batch = arrived.slice(start, end - start)
-                arrays = [*(batch.column(n) for n in attributes), pa.array(_shapes(self.shapes, batch), pa.binary())]
-                arrays += [batch.column(COVERING)] if along_hilbert else []
-                yield pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
 
 
 def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -306,7 +249,7 @@ def _fill(sql: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, batches
         sql.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - our own names
 
 
-def _hash(layer: _Placed, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
+def _hash(layer: Placed, schema: pa.Schema, order: tuple[str, ...], recognised: Recognised) -> str:
     """The logical hash, in canonical order: the Hilbert order may change with a library, the values do not."""
     hashed = LogicalHash(schema, crs=recognised.identity)
     for batch in layer.in_order(order, along_hilbert=False):
@@ -317,5 +260,5 @@ def _hash(layer: _Placed, schema: pa.Schema, order: tuple[str, ...], recognised:
 def _geometry_columns() -> tuple[parquet.Column, parquet.Column]:
     return (
         parquet.Column(geo.GEOMETRY, pa.binary(), "Geometry", "Géométrie"),
-        parquet.Column(COVERING, _BOX, "Bounding box of the geometry", "Rectangle englobant de la géométrie"),
+        parquet.Column(COVERING, BOX, "Bounding box of the geometry", "Rectangle englobant de la géométrie"),
     )

@@ -145,10 +145,16 @@ def of_file(path: Path, workdir: Path, order: Iterable[str] | None = None) -> st
     facts = facts_of(path)
     order = tuple(order or facts.get("order") or canonical_order((), schema.names))
     names = [n for n in schema.names if n != COVERING]
-    hashed = LogicalHash(pa.schema([bare.field(n) for n in names]), crs=facts.get("crs"))
+    kept = pa.schema([bare.field(n) for n in names])
+    hashed = LogicalHash(kept, crs=facts.get("crs"))
     with engine(workdir) as sql:
         columns = ", ".join(map(quoted, names))
         reader = sql.execute(f"SELECT {columns} FROM read_parquet(?) ORDER BY {order_by(order)}", [str(path)])  # noqa: S608 - identifiers are quoted
         for batch in reader.to_arrow_reader(BATCH_ROWS):
-            hashed.update(batch)
+            hashed.update(pa.RecordBatch.from_arrays([_in_its_unit(batch.column(f.name), f.type) for f in kept], names=names))
     return hashed.hexdigest()
+
+
+def _in_its_unit(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """DuckDB knows times in microseconds only; the file, and the hash, count in what the publisher's format counts in."""
+    return array.cast(kind) if pa.types.is_temporal(kind) else array

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 VERSION = "2.0.0"
-_CRS84 = {"authority": "OGC", "code": "CRS84"}
 
 
 class WkbType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types
@@ -42,10 +41,9 @@ def is_native(geo: Mapping[str, Any] | None) -> bool:
 
 
 def native_schema(schema: pa.Schema, geo: Mapping[str, Any]) -> pa.Schema:
-    """The schema with Parquet's own type for the geometry. Longitude and latitude of WGS 84 are its default and not said."""
+    """The schema with Parquet's own type for the geometry. Arrow leaves out longitude and latitude of WGS 84, its default."""
     column = geo["primary_column"]
-    crs = geo["columns"][column]["crs"]
-    said = {} if crs.get("id") == _CRS84 else {"crs": crs, "crs_type": "projjson"}
+    said = {"crs": geo["columns"][column]["crs"], "crs_type": "projjson"}
     place = schema.get_field_index(column)
     return schema.set(
         place, schema.field(place).with_type(WkbType(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()))
@@ -62,11 +60,6 @@ def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if not isinstance(kind, pa.BaseExtensionType):
         return column
     return pa.chunked_array([pa.ExtensionArray.from_storage(kind, chunk) for chunk in column.chunks], kind)
-
-
-def plain(array: pa.Array) -> pa.Array:
-    """An array without what the reading process may know of its name."""
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def native_columns(path: Path) -> frozenset[str]:

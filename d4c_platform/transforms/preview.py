@@ -21,7 +21,6 @@ from shapely.geometry.base import BaseGeometry
 from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.records import Artifact
 from d4c_platform.transforms.machine import machine_troubles
-from d4c_platform.transforms.native_geometry import plain
 
 WIDTH = 640  # SVG units; the height follows from the extent
 HEIGHT_LIMITS = (160, 640)
@@ -67,7 +66,7 @@ def _batches(file: pq.ParquetFile) -> Iterator[Any]:
     # Never beyond a row group, whose bytes the writer bounds.
     for group in range(file.num_row_groups):
         for batch in file.iter_batches(BATCH_ROWS, columns=["geometry"], row_groups=[group]):
-            yield plain(batch.column(0)).to_numpy(zero_copy_only=False)
+            yield batch.column(0).to_numpy(zero_copy_only=False)
 
 
 def _draw(shapes: list[BaseGeometry], title: str) -> str:

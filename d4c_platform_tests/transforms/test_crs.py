@@ -42,8 +42,12 @@ def test_names_prove_nothing(code, name):
     assert recognise(wkt, "f").code == code
 
 
+# PROJ reads Web Mercator by its method alone and drops its parameters before anybody sees them.
+SHIFTED = [c for c in CANADIAN if CRS(c).is_projected and c != "EPSG:3857"]
+
+
 @settings(max_examples=30, deadline=None)
-@given(code=st.sampled_from([c for c in CANADIAN if CRS(c).is_projected]), by=st.sampled_from([0.5, 1.0, 1000.0]))
+@given(code=st.sampled_from(SHIFTED), by=st.sampled_from([0.5, 1.0, 1000.0]))
 def test_a_system_with_another_false_easting_is_not_recognised(code, by):
     said = CRS(code).to_json_dict()
     easting = next(p for p in said["conversion"]["parameters"] if p["name"].lower().startswith(("false east", "easting at")))

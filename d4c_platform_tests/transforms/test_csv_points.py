@@ -52,7 +52,7 @@ def test_two_columns_become_points_and_stay_columns(tmp_path):
 
 
 def test_rows_without_a_readable_coordinate_are_kept_without_a_point_and_counted(tmp_path):
-    text = "ID,Lon,Lat\n1,-73.5,45.25\n2,,45\n3,,\n4,west,45\n5,-73.5,95\n6,-1e400,45\n7,73_5,45\n8, -74 ,45\n9,nan,45\n"
+    text = "ID,Lon,Lat\n1,-73.5,45.25\n2,,45\n3,,\n4,west,45\n5,-73.5,95\n6,-1e400,45\n7,7_3,45\n8, -74 ,45\n9,nan,45\n"
     built = points(tmp_path, text)
     assert (built.rows, built.counts["source_rows"]) == (9, 9)
     assert (built.counts["absent_coordinates"], built.counts["bad_coordinates"]) == (2, 5)

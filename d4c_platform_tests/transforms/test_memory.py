@@ -29,9 +29,10 @@ from d4c_platform.transforms.preview import preview
 from d4c_platform_tests.transforms import releases as r
 parquet.COMPRESSION_LEVEL = 1  # the time it saves is not what is measured
 kind, zipped, work = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-dataset, version = (r.layer_dataset(), r.LAYER_VERSION) if kind == "layer" else (r.table_dataset(key=()), r.TABLE_VERSION)
+made = {"layer": r.layer_dataset, "vector": r.vector_dataset, "table": lambda: r.table_dataset(key=())}
+dataset, version = made[kind](), r.TABLE_VERSION if kind == "table" else r.LAYER_VERSION
 built = build(dataset, version, r.by_name(zipped), work)
-if kind == "layer":
+if kind != "table":
     artifact = artifact_of(built, version, digest(built.path)[0])
     len(preview(dataset, artifact, built.path))
     checks.check(dataset, artifact, built.path, None)
@@ -50,12 +51,16 @@ def built_elsewhere(kind: str, zipped: Path, work: Path) -> dict[str, int]:
     return json.loads(done.stdout)
 
 
-def test_forty_shapes_of_two_hundred_thousand_vertices_stay_in_bounds(tmp_path):
+@pytest.mark.parametrize("ending", ["shp", "fgb", "gpkg"])
+def test_forty_shapes_of_two_hundred_thousand_vertices_stay_in_bounds(tmp_path, ending):
     turn = np.linspace(0, 2 * np.pi, 200_000, endpoint=False)
     circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)[::-1] * 1000
     shapes = [shapely.Polygon(circle + np.array([3000 * (i % 8), 3000 * (i // 8)])) for i in range(40)]
-    zipped = r.shapefile_zip(tmp_path / "z.zip", shapes, {"A": list(range(40))}, level=1)
-    found = built_elsewhere("layer", zipped, tmp_path / "work")
+    fields = {"A": list(range(40))}
+    if ending == "shp":
+        found = built_elsewhere("layer", r.shapefile_zip(tmp_path / "z.zip", shapes, fields, level=1), tmp_path / "work")
+    else:
+        found = built_elsewhere("vector", r.vector_file(tmp_path / f"z.{ending}", shapes, fields), tmp_path / "work")
     assert found["rows"] == 40
     assert found["rss"] < LAYER_BOUND
     groups = pq.read_metadata(tmp_path / "work" / f"{r.LAYER_VERSION}.parquet")

@@ -5,17 +5,20 @@ import hashlib
 import json
 import sqlite3
 import struct
+from datetime import UTC, datetime
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.transforms import build, gdal_layer
+from d4c_platform.transforms import build, gdal_layer, logical_hash
 from d4c_platform_tests.transforms import releases as r
 from d4c_platform_tests.transforms.test_same_bytes import elsewhere
 from d4c_platform_tests.transforms.test_shapefile import validators_accept
@@ -278,6 +281,30 @@ def test_any_features_come_out_as_they_went_in(tmp_path_factory, points, kind):
     found = {row["a"]: row["geometry"] for row in rows_of(built)}
     assert built.counts["null_geometries"] == sum(p is None for p in points)
     assert [found[i] and shapely.from_wkb(found[i]) for i in range(len(points))] == points
+
+
+@pytest.mark.parametrize(
+    ("kind", "driver", "zone"), [("gpkg", "GPKG", ", tz=UTC"), ("fgb", "FlatGeobuf", ""), ("gdb", "OpenFileGDB", "")]
+)
+def test_values_keep_the_types_of_the_format_and_the_hash_is_that_of_the_file(tmp_path, kind, driver, zone):
+    at = datetime(2024, 3, 10, 7, 30, 5, tzinfo=UTC)
+    table = pa.table(
+        {
+            "n": pa.array([1, 2, None], pa.int32()),
+            "share": pa.array([0.5, None, 2.0]),
+            "at": pa.array([at, None, at], pa.timestamp("ms", "UTC")),
+            "code": pa.array([b"\x00\xff", None, b"a"], pa.binary()),
+            "shape": pa.array([shapely.to_wkb(r.square(9000 * i, 0)) for i in range(3)], pa.binary()),
+        }
+    )
+    path = tmp_path / f"a.{kind}"
+    pyogrio.write_arrow(table, path, driver=driver, geometry_name="shape", geometry_type="Polygon", crs="EPSG:3578")
+    built = layer(tmp_path, r.zipped(tmp_path / "a.zip", path) if kind == "gdb" else path)
+    types = {c.name: c.type for c in built.columns}
+    assert [types[n] for n in ("n", "share", "at", "code")] == ["int32", "double", f"timestamp[ms{zone}]", "binary"]
+    row = next(row for row in rows_of(built) if row["n"] == 1)
+    assert (row["share"], row["at"].replace(tzinfo=UTC), row["code"]) == (0.5, at, b"\x00\xff")
+    assert logical_hash.of_file(built.path, tmp_path) == built.logical_hash
 
 
 def test_geopandas_reads_the_same_table(tmp_path):
