@@ -285,10 +285,10 @@ def room(web: Web, portal: Portal, tmp_path: Path) -> Room:
 def test_a_declared_layer_is_shown_to_a_person() -> None:
     from rich.console import Console
 
-    from d4c_platform.cli.dataset import _show, _source
+    from d4c_platform.cli.dataset import _show
 
     declared = arcgis(where="n > 2")
-    assert _source(declared) == "Wards/FeatureServer/0"
+    assert declared.source.label == "Wards/FeatureServer/0"
     with (console := Console(width=200)).capture() as shown:
         _show(console, declared)
     assert f"{LAYER} where n > 2" in shown.get()
