@@ -98,13 +98,14 @@ def publish_torrents(
 def _compose(
     artifact: Artifact, version_id: str, copies: Sequence[Copies], web: Web, trackers: Sequence[str], comment: str
 ) -> _Ready:
-    meta = parse(compose(artifact.file, artifact.digests))
+    bare = compose(artifact.file, artifact.digests)
+    meta = parse(bare)
     candidates = _candidates(artifact, copies)
     mirrors = [_judge(copy, artifact, meta, web) for copy in candidates.mirrors]
     if not any(verdict.ok for verdict in mirrors):
         raise _no_seed("no mirror can be a web seed", artifact.file, version_id, mirrors)
     verdicts = (*mirrors, *(_judge(copy, artifact, meta, web) for copy in candidates.portal))
-    return _ready(artifact.role, compose(artifact.file, artifact.digests), verdicts, trackers, comment)
+    return _ready(artifact.role, bare, verdicts, trackers, comment)
 
 
 def _compose_folder(folder: Folder, version_id: str, web: Web, trackers: Sequence[str], comment: str) -> _Ready:

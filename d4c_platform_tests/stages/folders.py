@@ -163,6 +163,28 @@ def sha256_of(path: str, file: Generated) -> str:
     return digest.hexdigest()
 
 
+def step(number: int) -> dict[str, Any]:
+    """A finished file as the inventory is given it; no two have anything in common that a compressor could use."""
+    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+    path = f"{number // 40:04}/{number:07}.tif"
+    return {
+        "path": path,
+        "url": f"https://tiles.example.ca/files/{path}",
+        "bytes": 100,
+        "sha256": sha256,
+        "md5": sha256[:32],
+        "merkle_root": sha256[::-1],
+        "s3_etag": sha256[32:],
+        "part_bytes": None,
+        "content_type": "image/tiff",
+        "key": f"raw/{NAME}/files/{path}",
+        "etag": sha256[:20],
+        "last_modified": "Thu, 12 Jun 2025 12:00:00 GMT",
+        "fetched_at": "2026-11-24T00:00:00+00:00",
+        "resumed": 0,
+    }
+
+
 def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     dataset, candidate = Dataset.model_validate(job.dataset), Candidate.model_validate(job.candidate)
