@@ -1,9 +1,9 @@
 """The shape of a CSV, proved while its bytes pass: every record that passes has as many fields as the header.
 
-DuckDB's reader is fast but lenient: it takes a row with one empty field too many. Separators are counted between quotes with
-NumPy at several hundred megabytes a second, so a row that is too long or too short is named by its line in the file before
-anything is read from it, and the number of records is known independently of the reader that parses them. A blank line is
-no record: it has no fields to lose.
+DuckDB's reader is fast but lenient: it takes a row with one empty field too many. Separators are found between quotes with
+NumPy, 64 bytes to a word, so a row that is too long or too short is named by its line in the file before anything is read
+from it, and the number of records is known independently of the reader that parses them. A blank line is no record: it has
+no fields to lose.
 
 A record that is too long or too short is handed to `rejects` and does not pass; without somebody who keeps them it is a
 failure. Records pass byte by byte as they are.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,62 @@ class Shape:
         for rejected in self.rejected:
             line += rejected <= line
         return f"line {line}"
+
+
+def header_of(data: bytes, file: str, separator: str = "") -> tuple[tuple[str, ...], str, int] | None:
+    """The names of the columns, what separates fields, and where the first record begins; None while the header is cut.
+
+    Args:
+        data: the file's first bytes, without a byte order mark.
+        separator: of fields, when it is declared; otherwise the header says whether it is a comma or a semicolon.
+
+    Raises:
+        PermanentFailure: it is not UTF-8.
+    """
+    end, inside = -1, False
+    for i, byte in enumerate(data[:MAX_RECORD_BYTES]):
+        inside ^= byte == _QUOTE
+        if byte == _NEWLINE and not inside:
+            end = i
+            break
+    if end < 0:
+        return None
+    try:
+        text = data[:end].decode("utf-8").rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise PermanentFailure(
+            f"the header is not UTF-8 ({error})",
+            file=file,
+            remedy="Tell the publisher; nothing is converted by guess",
+        ) from error
+    # French full-table files separate with semicolons because their decimals have commas.
+    separator = separator or max(",;", key=lambda s: len(next(csv.reader([text], delimiter=s))))
+    return tuple(name.strip() for name in next(csv.reader([text], delimiter=separator))), separator, end + 1
+
+
+def field_ends(data: bytes, separator: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where fields end: the separators and line ends that stand outside quotes. The data begins outside quotes."""
+    bytes_ = np.frombuffer(data, np.uint8)
+    quoted = _parity(_bits(bytes_ == _QUOTE))
+    ends = _bits((bytes_ == ord(separator)) | (bytes_ == _NEWLINE)) & ~quoted
+    unpacked = np.unpackbits(ends.view(np.uint8), count=len(bytes_), bitorder="little")
+    return np.flatnonzero(unpacked.view(np.bool_))
+
+
+def _bits(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    packed = np.packbits(mask, bitorder="little")
+    padded = np.zeros(-(-len(packed) // 8) * 8, np.uint8)
+    padded[: len(packed)] = packed
+    return padded.view("<u8")
+
+
+def _parity(bits: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Of each bit, whether an odd number of bits is set up to and with it: whether a quote is open there."""
+    for shift in (1, 2, 4, 8, 16, 32):
+        bits = bits ^ (bits << np.uint64(shift))
+    open_before = np.bitwise_xor.accumulate(bits >> np.uint64(63))
+    bits[1:] ^= np.uint64(0) - open_before[:-1]
+    return bits
 
 
 class ShapeReader:
@@ -114,13 +171,13 @@ class ShapeReader:
         if not data:
             return
         bytes_ = np.frombuffer(data, np.uint8)
-        outside = ~np.bitwise_xor.accumulate(bytes_ == _QUOTE)
-        ends = np.flatnonzero((bytes_ == _NEWLINE) & outside)
+        marks = field_ends(data, self._separator)
+        ended = np.flatnonzero(bytes_[marks] == _NEWLINE)
+        ends = marks[ended]
         if not len(ends):
             self._keep(data)
             return
-        separators = np.flatnonzero((bytes_ == ord(self._separator)) & outside)
-        fields = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+        fields = np.diff(ended, prepend=-1)
         lengths = np.diff(ends, prepend=-1) - 1
         blank = (lengths == 0) | ((lengths == 1) & (bytes_[ends - 1] == _RETURN))
         bad = np.flatnonzero((fields != len(self._header)) & ~blank)
@@ -138,30 +195,15 @@ class ShapeReader:
 
     def _take_header(self, data: bytes) -> bytes:
         """Read the header once it is complete; gives the bytes after it."""
-        end, inside = -1, False
-        for i, byte in enumerate(data[:MAX_RECORD_BYTES]):
-            inside ^= byte == _QUOTE
-            if byte == _NEWLINE and not inside:
-                end = i
-                break
-        if end < 0:
+        found = header_of(data, self._file, self._separator)
+        if found is None:
             self._keep(data)
             return b""
-        try:
-            text = data[:end].decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise PermanentFailure(
-                f"the header is not UTF-8 ({error})",
-                file=self._file,
-                remedy="Tell the publisher; nothing is converted by guess",
-            ) from error
-        # French full-table files separate with semicolons because their decimals have commas.
-        self._separator = self._separator or max(",;", key=lambda s: len(next(csv.reader([text], delimiter=s))))
-        self._header = tuple(name.strip() for name in next(csv.reader([text], delimiter=self._separator)))
-        self._passed.append(data[: end + 1])
-        self._line += data.count(b"\n", 0, end + 1)
+        self._header, self._separator, after = found
+        self._passed.append(data[:after])
+        self._line += data.count(b"\n", 0, after)
         self._rest = b""
-        return data[end + 1 :]
+        return data[after:]
 
     def _keep(self, data: bytes) -> None:
         if len(data) > MAX_RECORD_BYTES:

@@ -10,6 +10,7 @@ Not here: what a column means and which type it has (statcan_select, csv_table).
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,20 +77,26 @@ def stage_member(
     return load(sql, table, target, shape, member.name)
 
 
-def load(sql: duckdb.DuckDBPyConnection, table: str, target: Path, shape: Shape, name: str) -> Staged:
+def load(
+    sql: duckdb.DuckDBPyConnection, table: str, target: Path, shape: Shape, name: str, columns: Sequence[str] = ()
+) -> Staged:
     """Read a UTF-8 file of known shape as text behind the table's rows; the file goes.
+
+    Args:
+        columns: what the table's columns are called, if not c0, c1, ….
 
     Raises:
         PermanentFailure: DuckDB cannot read it, or reads other rows than were proved.
     """
-    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(shape.header)))
+    columns = columns or [f"c{i}" for i in range(len(shape.header))]
+    read = ", ".join(f"'{column}': 'VARCHAR'" for column in columns)
     options = f"header = true, auto_detect = false, delim = {literal(shape.separator)}, quote = '\"', escape = '\"'"
-    made = ", ".join(f"c{i} VARCHAR" for i in range(len(shape.header)))
+    made = ", ".join(f"{column} VARCHAR" for column in columns)
     sql.execute(f"CREATE TABLE IF NOT EXISTS {table} ({made})")
     first = scalar(sql, f"SELECT count(*) FROM {table}")
     try:
         sql.execute(
-            f"INSERT INTO {table} SELECT * FROM read_csv({literal(str(target))}, columns = {{{columns}}}, {options},"
+            f"INSERT INTO {table} SELECT * FROM read_csv({literal(str(target))}, columns = {{{read}}}, {options},"
             " strict_mode = true, null_padding = false, ignore_errors = false)"
         )
     except PUBLISHERS as error:

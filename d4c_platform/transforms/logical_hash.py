@@ -71,8 +71,6 @@ class _Column:
         self._validity, self._lengths, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
 
     def update(self, array: pa.Array) -> None:
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
         self._validity.update(_bytes(array.is_valid().to_numpy(zero_copy_only=False), np.uint8))
         if _is_text_or_binary(array.type):
             self._text(array)
@@ -80,13 +78,16 @@ class _Column:
             self._values.update(_numbers(array, self.name))
 
     def _text(self, array: pa.Array) -> None:
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary.cast(pa.large_binary()).take(array.indices)
         array = array.cast(pa.large_binary())
-        array = pc.fill_null(array, pa.scalar(b"", pa.large_binary()))
-        self._lengths.update(_bytes(pc.binary_length(array).to_numpy(zero_copy_only=False), np.dtype("<i8")))
+        if array.null_count:  # the bytes behind a null are an accident
+            array = pc.fill_null(array, pa.scalar(b"", pa.large_binary()))
         _, offsets, data = array.buffers()
-        if data is not None and len(array):
-            bounds = np.frombuffer(offsets, dtype=np.int64)
-            self._values.update(memoryview(data)[bounds[array.offset] : bounds[array.offset + len(array)]])
+        bounds = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8) if len(array) else np.zeros(1, np.int64)
+        self._lengths.update(_bytes(np.diff(bounds), np.dtype("<i8")))
+        if data is not None:
+            self._values.update(memoryview(data)[bounds[0] : bounds[-1]])
 
     def said(self) -> list[str]:
         return [self.name, self.kind, *(h.hexdigest() for h in (self._validity, self._lengths, self._values))]
@@ -96,14 +97,16 @@ def _is_text_or_binary(kind: pa.DataType) -> bool:
     return canonical_type(kind) in ("string", "binary")
 
 
-def _numbers(array: pa.Array, name: str) -> bytes:
+def _numbers(array: pa.Array, name: str) -> memoryview:
     kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _numbers(array.dictionary_decode(), name)
     if pa.types.is_boolean(kind):
         return _bytes(pc.fill_null(array, False).to_numpy(zero_copy_only=False), np.uint8)
     if pa.types.is_floating(kind):
         values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False).astype("<f8")
         values = np.where(np.isnan(values), np.float64("nan"), values) + 0.0  # one NaN; -0.0 + 0.0 is 0.0
-        return values.astype("<f8").tobytes()
+        return _bytes(values, np.dtype("<f8"))
     if pa.types.is_integer(kind):
         return _bytes(pc.fill_null(array, 0).to_numpy(zero_copy_only=False), np.dtype("<u8" if kind == pa.uint64() else "<i8"))
     if pa.types.is_date32(kind) or pa.types.is_time32(kind):
@@ -113,8 +116,8 @@ def _numbers(array: pa.Array, name: str) -> bytes:
     raise TypeError(f"column {name!r}: the logical hash knows no canonical form of {kind}")
 
 
-def _bytes(values: np.ndarray[Any, Any], kind: Any) -> bytes:
-    return values.astype(kind).tobytes()
+def _bytes(values: np.ndarray[Any, Any], kind: Any) -> memoryview:
+    return np.ascontiguousarray(values, kind).data
 
 
 def canonical_order(key: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:

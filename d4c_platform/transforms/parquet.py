@@ -9,8 +9,10 @@ Not here: what the columns mean (statcan_columns, shapefile), the `geo` metadata
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,11 @@ GROUP_BYTES = 64 << 20  # of geometry in a group: it is held whole when it is wr
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column to write: its Arrow type, its titles, what the source called it, and a Parquet encoding if one is best."""
+    """One column to write: its Arrow type, its titles, what the source called it, and a Parquet encoding if one is best.
+
+    Attributes:
+        coded: its texts arrive as numbers of a dictionary, as Parquet stores them; readers see the type all the same.
+    """
 
     name: str
     type: pa.DataType
@@ -43,6 +49,7 @@ class Column:
     title_fr: str = ""
     original: str | None = None
     encoding: str | None = None
+    coded: bool = False
 
     @property
     def own_encoding(self) -> str | None:
@@ -55,6 +62,11 @@ class Column:
     def field(self) -> pa.Field:
         said = {"title_en": self.title_en, "title_fr": self.title_fr, "original_name": self.original}
         return pa.field(self.name, self.type, metadata={k: v for k, v in sorted(said.items()) if v})
+
+    @property
+    def written(self) -> pa.Field:
+        """The field as it arrives."""
+        return self.field.with_type(pa.dictionary(pa.int32(), self.type)) if self.coded else self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +118,25 @@ def write(
     group_rows = group_rows or rows_per_group(expected_rows)
     native = native_geometry.native_schema(schema, geo) if geo is not None and native_geometry.is_native(geo) else None
     options = _options(columns, native)
-    with pq.ParquetWriter(path, native or schema, sorting_columns=_sorting(schema, sorted_by), **options) as writer:
-        for group in _groups(batches, schema, group_rows):
+    arriving = pa.schema([c.written for c in columns])
+    with (
+        pq.ParquetWriter(path, native or arriving, sorting_columns=_sorting(schema, sorted_by), **options) as writer,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        working: list[Future[None]] = []
+        # A group is compressed and hashed while the next one is made; never more than these two are held.
+        for group in _groups(batches, arriving, group_rows):
+            for work in working:
+                work.result()
             kept = native_geometry.as_native(group, native) if native is not None else group
-            writer.write_table(kept, row_group_size=group_rows)
+            working = [pool.submit(writer.write_table, kept, row_group_size=group_rows)]
             if logical_hash is None:
-                hashed.update(group)
+                working.append(pool.submit(hashed.update, group))
             for name in nulls:
                 nulls[name] += group.column(name).null_count
             hashed.rows += group.num_rows if logical_hash is not None else 0
+        for work in working:
+            work.result()
         written = Written(
             rows=hashed.rows,
             columns=tuple(
@@ -126,6 +148,8 @@ def write(
         footer = {FACTS: canonical_json({**facts, **_self_description(written, columns, order)})}
         if geo is not None:
             footer[b"geo"] = canonical_json(geo)
+        if arriving != schema:
+            footer[b"ARROW:schema"] = base64.b64encode(schema.serialize().to_pybytes())
         writer.add_key_value_metadata(footer)
     return written
 
@@ -155,7 +179,8 @@ def _options(columns: Sequence[Column], native: pa.Schema | None) -> dict[str, A
         # WKB in the order of its bytes tells a reader nothing; Parquet's own geometry has a box and its types instead.
         "write_statistics": [*plain, *covering, *(f.name for f in native or () if isinstance(f.type, native_geometry.WkbType))],
         "write_page_index": True,
-        "store_schema": True,
+        # Columns that arrive coded are read as what they are: the schema of readers is then told in the footer.
+        "store_schema": not any(c.coded for c in columns),
     }
 
 

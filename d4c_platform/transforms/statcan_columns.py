@@ -72,10 +72,16 @@ class LabelColumn:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of one English full-table CSV. `fixed` maps their upper-case names to their places."""
+    """The columns of one English full-table CSV.
+
+    Attributes:
+        fixed: the upper-case names to their places.
+        width: how many columns there are.
+    """
 
     fixed: Mapping[str, int]
     labels: tuple[LabelColumn, ...]
+    width: int
 
     def has(self, name: str) -> bool:
         return name in self.fixed
@@ -113,10 +119,10 @@ def layout_of(header: tuple[str, ...], file: str, *, census: bool = False) -> La
             labels.append(LabelColumn(index, original, "geo"))
         elif index not in fixed.values():
             labels.append(LabelColumn(index, original, unique(snake(original), taken)))
-    return Layout(fixed, tuple(labels))
+    return Layout(fixed, tuple(labels), len(header))
 
 
-def check_french(layout: Layout, header: tuple[str, ...], width: int, file: str) -> None:
+def check_french(layout: Layout, header: tuple[str, ...], file: str) -> None:
     """Prove that the French columns stand where the English ones do.
 
     Raises:
@@ -127,8 +133,8 @@ def check_french(layout: Layout, header: tuple[str, ...], width: int, file: str)
         for name, i in layout.fixed.items()
         if name in FRENCH and (i >= len(header) or _plain(header[i]) not in (_plain(FRENCH[name]), _plain(name)))
     ]
-    if len(header) != width:
-        wrong.append(f"it has {len(header)} columns and the English file {width}")
+    if len(header) != layout.width:
+        wrong.append(f"it has {len(header)} columns and the English file {layout.width}")
     if wrong:
         raise PermanentFailure(
             f"the French file does not have the columns of the English one: {'; '.join(wrong)}",

@@ -1,9 +1,10 @@
 """A Statistics Canada full-table release to one typed, sorted, bilingual Parquet table.
 
-The CSV streams out of its zip while its shape is proved (csv_shape), DuckDB reads it once as text into a file of its own,
-and everything after is SQL over that: types, periods, labels, one sort, one stream into the writer. Nothing is held whole;
-nothing is guessed. What the publisher wrote stays: STATUS, SYMBOL, DGUID and COORDINATE verbatim, suppressed values null. A
-row that cannot be read is kept apart and counted (rejects).
+The CSV streams out of its zip into narrow rows, and what repeats – the names of series, notes, dates – is kept apart, once
+(statcan_rows). That little is typed, labelled and sorted (statcan_select); then the rows are sorted, and both are put
+together as they are written (statcan_merge). Nothing is held whole; nothing is guessed. What the publisher wrote stays:
+STATUS, SYMBOL, DGUID and COORDINATE verbatim, suppressed values null. A row that cannot be read is kept apart and counted
+(rejects).
 
 Not here: what a REF_DATE means (statcan_periods), which column is what (statcan_columns), the French file (statcan_french),
 census tables, whose last dimension lies across the page (statcan_wide).
@@ -21,15 +22,17 @@ from d4c_platform.model.dataset import Dataset
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import parquet, statcan_french, statcan_members, statcan_metadata, statcan_select
 from d4c_platform.transforms.built import BuiltFile
-from d4c_platform.transforms.engine import BATCH_ROWS, engine
+from d4c_platform.transforms.engine import engine
 from d4c_platform.transforms.logical_hash import canonical_order
 from d4c_platform.transforms.rejects import REJECTS, Rejects
-from d4c_platform.transforms.statcan_columns import TITLES, TYPES, Layout, layout_of, output_names
+from d4c_platform.transforms.statcan_columns import TITLES, TYPES, Layout, output_names
+from d4c_platform.transforms.statcan_meaning import stage_members, stage_periods
 from d4c_platform.transforms.statcan_members import MEMBERS
-from d4c_platform.transforms.statcan_stage import stage, stage_members, stage_periods
-from d4c_platform.transforms.statcan_wide import is_wide, lay_down
+from d4c_platform.transforms.statcan_merge import Parts, groups
+from d4c_platform.transforms.statcan_rows import stage_english, stage_french
 
-SORTED_BY = ("vector_id", "ref_start_date", "ref_date")
+BY_SERIES = ("vector_id", "ref_start_date", "ref_date")
+BY_COORDINATE = ("coordinate", "ref_start_date", "ref_date")  # of a table where a row has no vector
 
 
 def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: Path) -> BuiltFile:
@@ -44,41 +47,35 @@ def build(dataset: Dataset, version_id: str, raw: Mapping[str, Path], workdir: P
     english, french, described = _files(raw)
     metadata = statcan_metadata.read(described) if described else None
     with engine(workdir) as sql, Rejects(workdir / REJECTS) as rejects:
-        staged = stage(sql, "en", english, workdir, rejects)
-        census = is_wide(staged.shape.header)
-        if census:
-            staged = lay_down(sql, staged)
-        layout = layout_of(staged.shape.header, staged.name, census=census)
-        sorted_by = SORTED_BY if layout.has("VECTOR") else SORTED_BY[1:]
-        # Of a census table a line is as many rows as it has values.
-        ragged = len(staged.shape.rejected) * staged.rows_a_record
-        unreadable = statcan_select.reject_unreadable(sql, staged, layout, rejects)
-        figures = statcan_select.figures(sql, layout)
-        stage_periods(sql, layout, metadata.frequency_code if metadata else None)
-        positions = stage_members(sql, layout, metadata, staged) if metadata else ()
+        rows = stage_english(sql, english, workdir, rejects)
+        figures = statcan_select.figures(sql, rows)
+        periods = stage_periods(sql, metadata.frequency_code if metadata else None)
+        positions = stage_members(sql, rows.layout, metadata, rows.staged.name) if metadata else ()
         if french:
-            other = stage(sql, "fr", french, workdir, rejects)
-            statcan_french.stage_and_prove(sql, layout, staged, lay_down(sql, other) if census else other)
-        names = tuple(output_names(layout, french_labels=bool(metadata or french), french_file=bool(french)))
-        columns = _columns(dataset, names, layout, metadata, integral=figures.integral)
-        select = statcan_select.select(layout, columns, positions=positions, french_file=bool(french))
-        reader = sql.execute(select).to_arrow_reader(BATCH_ROWS)
+            statcan_french.prove(sql, rows, stage_french(sql, french, workdir, rejects, rows))
+        names = tuple(output_names(rows.layout, french_labels=bool(metadata or french), french_file=bool(french)))
+        columns = _columns(dataset, names, rows.layout, metadata, integral=figures.integral)
+        made = statcan_select.make(rows, positions, french_file=bool(french))
+        sorted_by = BY_SERIES if statcan_select.every_row_has_a_vector(sql, rows.layout) else BY_COORDINATE
+        statcan_select.sort_series(sql, rows, made, columns, sorted_by[0], positions, french_file=bool(french))
+        parts = Parts(periods, statcan_select.notes(sql, made, columns))
         path = workdir / f"{version_id}.parquet"
+        expected = rows.source_rows - rows.rejected
         written = parquet.write(
             path,
             columns,
-            reader,
-            expected_rows=staged.shape.records,
+            groups(sql, columns, parts, parquet.rows_per_group(expected)),
+            expected_rows=expected,
             order=canonical_order((*sorted_by, "coordinate"), names),
             facts=parquet.describe(dataset, version_id),
             sorted_by=sorted_by,
         )
         counts = {
-            "source_rows": staged.shape.records + ragged,
-            "rejected_rows": ragged + unreadable,
+            "source_rows": rows.source_rows,
+            "rejected_rows": rows.rejected,
             **figures.counts,
-            "unresolved_periods": statcan_select.unresolved_periods(sql, layout),
-            **statcan_select.label_counts(sql, layout, positions, french_file=bool(french)),
+            "unresolved_periods": statcan_select.unresolved_periods(sql),
+            **statcan_select.label_counts(sql, rows, positions, french_file=bool(french)),
         }
         beside = {REJECTS: rejects.path} if rejects.path else {}
         if metadata:
@@ -142,5 +139,6 @@ def _columns(
                 en, fr = (f"{original} (French)", f"{french_name} (français)")
         # Sorted by series and date, a date shares most of its text with the one before.
         encoding = "DELTA_BYTE_ARRAY" if name == "ref_date" else None
-        columns.append(parquet.Column(name, types.get(name, pa.string()), en, fr, original, encoding))
+        kind = types.get(name, pa.string())
+        columns.append(parquet.Column(name, kind, en, fr, original, encoding, coded=kind == pa.string() and not encoding))
     return tuple(columns)
