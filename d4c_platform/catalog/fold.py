@@ -89,7 +89,10 @@ def fold(facts: Facts, lineage: Lineage) -> dict[str, Any]:
 
     portal = {c.role: c.url for c in facts.portal.copies}
     for role, asset in assets.items():
-        asset["href"] = portal.get(role, asset["href"])
+        parts = asset.get("d4c:parts", ())
+        for number, part in enumerate(parts, 1):
+            part["href"] = portal.get(f"{role}-{number:04}", part["href"])
+        asset["href"] = parts[0]["href"] if parts else portal.get(role, asset["href"])
         if role not in DATA_ROLES:
             continue
         asset["storage:refs"] = [PORTAL]
@@ -151,7 +154,7 @@ def _alternates(role: str, asset: Mapping[str, Any], mirrors: Iterable[Copies]) 
         PLACES[copies.place]: found
         for copies in mirrors
         for found in copies.copies
-        if copies.place in PLACES and found.role == role and _is_right(found, asset)
+        if copies.place in PLACES and found.role in (role, f"{role}-0001") and _is_right(found, asset)
     }
     return {
         key: {"href": good[key].url, "alternate:name": PLACE_TITLES[key], "storage:refs": [key]}
@@ -195,3 +198,12 @@ def _join_torrents(torrents: Torrents, properties: dict[str, Any], assets: dict[
             }
         elif torrent.role in assets:
             assets[torrent.role] |= swarm | {"d4c:torrent": torrent.url}
+        elif part := _part(torrent.role, assets):
+            part |= swarm | {"d4c:torrent": torrent.url}
+
+
+def _part(role: str, assets: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The part of a large table that a role such as `data-0002` names."""
+    whole, _, number = role.rpartition("-")
+    parts = assets.get(whole, {}).get("d4c:parts", [])
+    return parts[int(number) - 1] if number.isdecimal() and 0 < int(number) <= len(parts) else None

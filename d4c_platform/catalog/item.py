@@ -193,6 +193,15 @@ def _media_type(headers: Mapping[str, str]) -> str:
     return found.split(";")[0].strip() or "application/octet-stream"
 
 
+def _file(artifact: Artifact, hrefs: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "href": hrefs[artifact.role],
+        "file:size": artifact.digests.bytes,
+        "file:checksum": multihash(artifact.digests.sha256),
+        "file:local_path": artifact.file,
+    }
+
+
 def _asset(artifact: Artifact, version_id: str, hrefs: Mapping[str, str]) -> dict[str, Any]:
     if artifact.role not in (*DATA_ROLES, *OTHER_ROLES):
         raise PermanentFailure(
@@ -202,24 +211,24 @@ def _asset(artifact: Artifact, version_id: str, hrefs: Mapping[str, str]) -> dic
             file=artifact.file,
             remedy=f"Use one of {', '.join((*DATA_ROLES, *OTHER_ROLES))}",
         )
-    if artifact.role not in hrefs:
-        raise PermanentFailure(
-            f"the {artifact.role} artifact has no copy there",
-            where=PORTAL,
-            version=version_id,
-            file=artifact.file,
-            kept="No item was written",
-            remedy="Publish the version on the portal again",
-        )
+    for file in artifact.files:
+        if file.role not in hrefs:
+            raise PermanentFailure(
+                f"the {file.role} artifact has no copy there",
+                where=PORTAL,
+                version=version_id,
+                file=file.file,
+                kept="No item was written",
+                remedy="Publish the version on the portal again",
+            )
     asset: dict[str, Any] = {
-        "href": hrefs[artifact.role],
+        **_file(artifact.files[0], hrefs),
         "type": artifact.media_type,
         "title": ROLE_TITLES.get(artifact.role, artifact.role),
         "roles": [artifact.role],
-        "file:size": artifact.digests.bytes,
-        "file:checksum": multihash(artifact.digests.sha256),
-        "file:local_path": artifact.file,
     }
+    if artifact.parts:  # the asset is the first of them, as every link has to lead to one file; all of them are told
+        asset["d4c:parts"] = [_file(part, hrefs) | {"table:row_count": part.rows} for part in artifact.files]
     if artifact.role == "data" and artifact.columns:
         asset["table:columns"] = [
             {"name": c.name, "type": c.type}

@@ -35,11 +35,18 @@ _MIRRORED = [
     ("alternate", pa.struct([(key, _ALTERNATE) for key in PLACES.values()])),
 ]
 _TABLE = [("table:row_count", pa.int64()), ("table:columns", pa.list_(_COLUMN))]
+# A large table is several files; the asset itself is the first of them.
+_PARTS = [
+    (
+        "d4c:parts",
+        pa.list_(pa.struct([("href", TEXT), *_FILE, ("table:row_count", pa.int64()), *_SWARM, ("d4c:torrent", TEXT)])),
+    )
+]
 _PROJECTION = [("proj:code", TEXT), ("proj:bbox", pa.list_(pa.float64()))]
 _OWN_TORRENT = [*_SWARM, ("d4c:torrent", TEXT)]
 _ASSETS = pa.struct(
     [
-        ("data", pa.struct([*_MIRRORED, *_TABLE, *_PROJECTION])),
+        ("data", pa.struct([*_MIRRORED, *_TABLE, *_PROJECTION, *_PARTS])),
         ("pmtiles", pa.struct([*_MIRRORED, *_OWN_TORRENT])),
         ("cog", pa.struct([*_MIRRORED, *_PROJECTION, *_OWN_TORRENT])),
         (SOURCE_FOLDER, pa.struct([*_ASSET, *_SWARM])),

@@ -119,8 +119,16 @@ class ColumnInfo(Fact):
     title_fr: str = ""
 
 
+class Part(Fact):
+    """One of the files that a large table is published as."""
+
+    file: str
+    digests: Digests
+    rows: int
+
+
 class Artifact(Fact):
-    """One systems-ready file of a version, under a fixed role."""
+    """One systems-ready file of a version, under a fixed role; a large table is several files with rows in one order."""
 
     role: str
     file: str
@@ -141,6 +149,27 @@ class Artifact(Fact):
     facts: dict[str, str] = Field(
         default_factory=dict, description="What is no figure: an image's compression, the type and the layers of tiles…"
     )
+    parts: tuple[Part, ...] = Field(
+        default=(),
+        description="What is published of a large table: its rows cut into files. `file` and `digests` are then of the table"
+        " as it was built and checked, which can be put together again but is not published.",
+    )
+
+    @property
+    def files(self) -> tuple[Artifact, ...]:
+        """What is published of it: itself, or each part as an artifact of its own, `data-0001`, `data-0002`, …"""
+        return tuple(
+            self.model_copy(
+                update={
+                    "role": f"{self.role}-{number:04}",
+                    "file": part.file,
+                    "digests": part.digests,
+                    "rows": part.rows,
+                    "parts": (),
+                }
+            )
+            for number, part in enumerate(self.parts, 1)
+        ) or (self,)
 
 
 class OverrideDecision(Document):
@@ -162,6 +191,11 @@ class Build(Document):
     checks: tuple[Verdict, ...] = ()
     changes: Changes = Changes(least_bump="first")
     made_with: MadeWith | None = Field(default=None, description="None in older documents.")
+
+    @property
+    def files(self) -> tuple[Artifact, ...]:
+        """Everything that is published, a file each."""
+        return tuple(file for artifact in self.artifacts for file in artifact.files)
 
 
 class Manifest(Document):

@@ -26,6 +26,7 @@ from d4c_platform.naming.vocabulary import (
     LENIENT_DGUID,
     PACKAGE_PREFIX,
     PACKAGES,
+    PART,
     WRAPPERS,
     tells_projection,
     why_not_dguid,
@@ -34,7 +35,9 @@ from d4c_platform.naming.vocabulary import (
 
 LONGEST_NAME = 255  # bytes of a file name that every common file system keeps
 
-_EXTENSION = re.compile(rf"(?:\.(?:{'|'.join(EXTENSIONS)}))?(?:\.(?:{'|'.join(WRAPPERS)}))*$", re.ASCII | re.IGNORECASE)
+_EXTENSION = re.compile(
+    rf"(?:(?:\.{PART})?\.(?:{'|'.join(EXTENSIONS)}))?(?:\.(?:{'|'.join(WRAPPERS)}))*$", re.ASCII | re.IGNORECASE
+)
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _VERSION_LIKE = re.compile(r"[vV]?[0-9]+\.[0-9].*|[vV][0-9]+(?:[-+].*)?", re.DOTALL)
 
@@ -223,8 +226,9 @@ def _split_version(text: str, rest: list[Token]) -> tuple[list[Token], SemVer | 
         meant = suggest_semver(last.text)
         reason = why_not_semver(number) if number else "a version is SemVer after a lower-case v"
         raise BadName(text, Segment.VERSION, last.start, last.end, reason, suggestion=f"v{meant}" if meant else None)
-    if version.pre_release and version.pre_release[-1].lower() in EXTENSIONS | WRAPPERS:
-        at = last.end - len(version.pre_release[-1]) - 1
+    ending = version.pre_release[-1].lower() if version.pre_release else ""
+    if ending in EXTENSIONS | WRAPPERS or re.fullmatch(PART, ending):
+        at = last.end - len(ending) - 1
         raise BadName(text, Segment.EXT, at, last.end, "a pre-release that ends like an extension cannot be told from one")
     return rest[:-1], version
 

@@ -40,6 +40,9 @@ EXTENSIONS = frozenset(
     zarr nc hdf5 h5 las laz copc e57 ply obj glb html md txt pdf yaml yml ttl rdf xhtml svg mp4 wav flac log
     """.split()  # noqa: SIM905 – a list this long is read as words
 )
+PART = r"part-[0-9]{4}"
+"""Stands before the extension of one of several files that are a table together."""
+
 WRAPPERS = frozenset(
     """
     zip tar tgz gz bz2 xz zst br 7z torrent sha256 sha512 md5 asc sig minisig aria2 meta4 metalink

@@ -31,7 +31,7 @@ from d4c_platform.stages.ingest import offer_of
 from d4c_platform.stages.override import override_of
 from d4c_platform.stages.platform import Platform
 from d4c_platform.storage.digests import digest
-from d4c_platform.transforms import artifact_of, changes, checks, manifest, picture_changes, previews
+from d4c_platform.transforms import artifact_of, changes, checks, manifest, parquet_parts, picture_changes, previews
 from d4c_platform.transforms import build as transform
 from d4c_platform.transforms.method import method
 from d4c_platform.transforms.preview import preview
@@ -99,7 +99,7 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
     portal, records = platform.portal, platform.records
     refuse_withdrawn(platform, version_id)
     recorded = records.read(Build, version_id)
-    if recorded is not None and all(portal.holds(version_id, a) for a in recorded.artifacts):
+    if recorded is not None and all(portal.holds(version_id, a) for a in recorded.files):
         return recorded
     dataset = platform.dataset_of(version_id)
     release = _release(platform, version_id)
@@ -121,16 +121,20 @@ def build_artifact(platform: Platform, version_id: str) -> Build | Refused | Unc
             return Unchanged(_withdraw(platform, version_id, reason, before), verdicts)
         # The same bytes made again, because what was staged is lost, were made by what the record says already.
         made_with = manifest.made_with() if recorded is None else recorded.made_with
-        beside = [(made, digest(made.path)) for made in previews(dataset, version_id, built, folder)]
-        others = tuple(artifact_of(made, version_id, d) for made, (d, _) in beside)
+        files = [(path, *digest(path)) for path in parquet_parts.cut(built.path, folder / "parts")] if built.is_table else []
+        artifact = artifact_of(built, version_id, digests, [(p, parquet_parts.rows_of(p), d) for p, d, _ in files])
+        files = files or [(built.path, digests, leaves)]
+        others = []
+        for made in previews(dataset, version_id, built, folder):
+            files.append((made.path, *digest(made.path)))
+            others.append(artifact_of(made, version_id, files[-1][1]))
         build = Build(
             version_id=version_id, artifacts=(artifact, *others), checks=verdicts, changes=difference, made_with=made_with
         )
         portal.keep_method(method().body)
         portal.stage_companion(version_id, PREVIEW, preview(dataset, artifact, built.path).encode())
-        portal.stage(version_id, built.path, artifact, leaves)
-        for other, (made, (_, its_leaves)) in zip(others, beside, strict=True):
-            portal.stage(version_id, made.path, other, its_leaves)
+        for published, (path, _, its_leaves) in zip(build.files, files, strict=True):
+            portal.stage(version_id, path, published, its_leaves)
         records.write(build)
     return build
 
@@ -162,13 +166,25 @@ def _compare(
     if {artifact.role, earlier.artifacts[0].role} != {"data"}:
         derived = picture_changes.compare(version_id, artifact, before, earlier.artifacts[0])
     else:
-        previous = folder / "previous.parquet"
-        platform.portal.download(before, earlier.artifacts[0], previous)
+        previous = _published(platform, before, earlier.artifacts[0], folder / "previous")
         derived = changes.compare(dataset, version_id, path, before, previous)
     difference = derived.model_copy(update={"override": override_of(platform, version_id)})
     if difference.bump != "none":
         changes.require_honest_number(dataset, version_id, before, difference)
     return difference
+
+
+def _published(platform: Platform, version_id: str, artifact: Artifact, folder: Path) -> Path:
+    """A published table on local disk, in one piece also when it was published in parts."""
+    folder.mkdir()
+    paths = []
+    for file in artifact.files:
+        paths.append(folder / file.file)
+        platform.portal.download(version_id, file, paths[-1])
+    if not artifact.parts:
+        return paths[0]
+    parquet_parts.join(paths, folder / artifact.file)
+    return folder / artifact.file
 
 
 def refuse_withdrawn(platform: Platform, version_id: str) -> None:

@@ -6,7 +6,7 @@ it from peers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from d4c_platform.mirrors.mirror import Companion
 from d4c_platform.model.dataset import Dataset
@@ -40,19 +40,27 @@ def method_of(portal: Portal, manifest: Manifest) -> tuple[Companion, ...]:
     return (Companion(METHOD, GZIP, portal.store.read(portal.method_key(manifest.method_sha256))),)
 
 
-def torrents_of(build: Build, *, web_seeds: Sequence[str], trackers: Sequence[str]) -> tuple[Companion, ...]:
-    """The version's torrents as they can be before all mirrors are known: the info-hash is the final one already."""
+def torrents_of(build: Build, *, web_seeds: Mapping[str, str], trackers: Sequence[str]) -> tuple[Companion, ...]:
+    """The version's torrents as they can be before all mirrors are known: the info-hash is the final one already.
+
+    Args:
+        web_seeds: where a file is already, or will be, by its role.
+    """
     tiers = [[tracker] for tracker in trackers]
     return tuple(
-        Companion(f"{a.file}.torrent", MEDIA_TYPE, compose(a.file, a.digests, web_seeds=web_seeds, trackers=tiers))
-        for a in build.artifacts
+        Companion(
+            f"{a.file}.torrent",
+            MEDIA_TYPE,
+            compose(a.file, a.digests, web_seeds=[web_seeds[a.role]] if a.role in web_seeds else [], trackers=tiers),
+        )
+        for a in build.files
     )
 
 
 def readme(dataset: Dataset, release: Release, build: Build, manifest: Manifest) -> str:
     """What a person who finds this version alone needs to know, English first, then French."""
     sources = "\n".join(f"- <{f.url}> (sha-256 `{f.sha256}`)" for f in release.files)
-    files = "\n".join(_file(a) for a in build.artifacts)
+    files = "\n".join(_file(a) for a in build.files)
     method = f"methods/{manifest.method_sha256}.tar.gz"
     packed_en, packed_fr = ("", "")
     if manifest.method_sha256:

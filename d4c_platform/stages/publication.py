@@ -113,7 +113,7 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
 
     # The torrent that travels with the version lists the mirror every version goes to, at the address it will have there.
     there = MirrorName.SOURCE_COOP in dataset.mirrors and platform.settings.source_coop_endpoint
-    seeds = [platform.source_coop.url(dataset, a) for a in build.artifacts] if there else []
+    seeds = {a.role: platform.source_coop.url(dataset, a) for a in build.files} if there else {}
     companions = (
         *companions_of(dataset, release, build, manifest),
         *method_of(platform.portal, manifest),
@@ -123,7 +123,7 @@ def _published_version(platform: Platform, version_id: str) -> PublishedVersion:
         dataset=dataset,
         version_id=version_id,
         item=item.item,
-        artifacts=build.artifacts,
+        artifacts=build.files,
         manifest=manifest,
         release_urls=tuple(f.url for f in release.files),
         previous_record_id=_previous_record(platform, version_id),

@@ -107,7 +107,7 @@ def _wanted(records: Records, dataset: Dataset, version_id: str | None) -> dict[
             kept="The previous latest stays",
             remedy="Restore its artifact.json, or withdraw the version",
         )
-    return {processed_key(dataset.id, extension(version_id, a)): a for a in build.artifacts}
+    return {processed_key(dataset.id, extension(version_id, a)): a for a in build.files}
 
 
 def _require_intact(store: ObjectStore, key: str, version_id: str, artifact: Artifact) -> None:

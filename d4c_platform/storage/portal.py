@@ -153,12 +153,12 @@ class Portal:
             PermanentFailure: a staged file is missing or not the artifact, or other bytes are published under its key.
         """
         version_id = build.version_id
-        for artifact in build.artifacts:
+        for artifact in build.files:
             latest.extension(version_id, artifact)
         self.records.write(build)
         # All files are looked at before the first one becomes public: a version is never there in part by our fault.
-        waiting = [a for a in build.artifacts if self._must_be_copied(version_id, a)]
-        trees = {a.file: self._tree(version_id, a) for a in build.artifacts}
+        waiting = [a for a in build.files if self._must_be_copied(version_id, a)]
+        trees = {a.file: self._tree(version_id, a) for a in build.files}
         for artifact in waiting:
             self._copy(version_id, artifact)
         for file, leaves in trees.items():
@@ -239,7 +239,7 @@ class Portal:
                     checked_at=now,
                     verified="sha256",
                 )
-                for a in build.artifacts
+                for a in build.files
             ),
         )
         return self.records.update(Copies, build.version_id, lambda present: _if_new(copies, present), place=PLACE)

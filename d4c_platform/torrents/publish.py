@@ -82,7 +82,7 @@ def publish_torrents(
         PermanentFailure: an artifact has no mirror that can be a web seed, or the folder none; nothing was written.
         TransientFailure: the same, and at least one may only be down for now.
     """
-    ready = [_compose(artifact, build.version_id, copies, web, trackers, comment) for artifact in build.artifacts]
+    ready = [_compose(artifact, build.version_id, copies, web, trackers, comment) for artifact in build.files]
     if folder is not None:
         ready.append(_compose_folder(folder, build.version_id, web, trackers, comment))
     torrents = []

@@ -8,12 +8,12 @@ Not here: how the file was made (statcan_csv, shapefile, cog), whether it may be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from d4c_platform.model.records import Artifact, ColumnInfo, Digests
+from d4c_platform.model.records import Artifact, ColumnInfo, Digests, Part
 
 PARQUET = "application/vnd.apache.parquet"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -50,9 +50,19 @@ class BuiltFile:
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     beside: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def is_table(self) -> bool:
+        return self.media_type == PARQUET
 
-def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact:
-    """The built file as the artifact of a version, under its published name."""
+
+def artifact_of(
+    built: BuiltFile, version_id: str, digests: Digests, parts: Iterable[tuple[Path, int, Digests]] = ()
+) -> Artifact:
+    """The built file as the artifact of a version, under its published name.
+
+    Args:
+        parts: what is published of it when it is large (parquet_parts): each file, its rows and its digests.
+    """
     return Artifact(
         role=built.role,
         file=f"{version_id}.{EXTENSIONS[built.role]}",
@@ -68,4 +78,5 @@ def artifact_of(built: BuiltFile, version_id: str, digests: Digests) -> Artifact
         period=built.period,
         counts=dict(built.counts),
         facts=dict(built.facts),
+        parts=tuple(Part(file=f"{version_id}.{path.name}", digests=d, rows=rows) for path, rows, d in parts),
     )
