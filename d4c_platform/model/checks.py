@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from d4c_platform.model.declared import Declared, Text
 
@@ -52,6 +53,10 @@ not to be read, without a shape, with a malformed DGUID or shape, lost since the
 few such rows are the publisher's; more mean that a join, a rule or the file is broken, and a person should look."""
 
 
+ALWAYS = frozenset({CheckName.ROWS, CheckName.NO_ROW_LOST})
+"""What nobody may waive: a version has rows, and every row of its source is in it or among its rejects."""
+
+
 class CheckChoice(Declared):
     """One check tuned or waived. It still runs and its result is shown; a waived one blocks nothing."""
 
@@ -64,3 +69,9 @@ class CheckChoice(Declared):
         description="The greatest share of rows that may be as the check forbids: 0.3 lets a drift of 30 % pass.",
     )
     reason: Text = Field(description="Why, for whoever reads the manifest or the catalog.")
+
+    @model_validator(mode="after")
+    def _may_be_waived(self) -> Self:
+        if self.waived and self.check in ALWAYS:
+            raise ValueError(f"the check {self.check.value} cannot be waived: without it rows could be lost unseen")
+        return self

@@ -7,7 +7,7 @@ import yaml
 
 from d4c_platform.datasets.declarations import check_files, load
 from d4c_platform.datasets.families import check_families
-from d4c_platform.model.checks import CheckName
+from d4c_platform.model.checks import ALWAYS, CheckName
 from d4c_platform_tests.places import ROOT
 from d4c_platform_tests.stages.town import declaration
 
@@ -34,9 +34,15 @@ def test_a_waiver_and_a_limit_are_read(tmp_path):
     assert problems(tmp_path, choice("key"), choice("drift", "limit: 0.5")) == []
 
 
-@pytest.mark.parametrize("check", [name.value for name in CheckName])
-def test_every_check_can_be_waived(tmp_path, check):
+@pytest.mark.parametrize("check", sorted(set(CheckName) - ALWAYS))
+def test_every_other_check_can_be_waived(tmp_path, check):
     assert problems(tmp_path, choice(check)) == []
+
+
+@pytest.mark.parametrize("check", ["rows", "no_row_lost"])
+def test_that_no_row_is_lost_cannot_be_waived(tmp_path, check):
+    (told,) = problems(tmp_path, choice(check))
+    assert f"the check {check} cannot be waived" in told
 
 
 def test_an_unknown_check_is_an_error_on_its_line(tmp_path):
