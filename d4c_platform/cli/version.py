@@ -99,6 +99,7 @@ def _said(rebuilt: Rebuilt, *, verify: bool) -> dict[str, Any]:
         "outcome": rebuilt.outcome.value,
         "recorded": recorded,
         "differs": differs,
+        "beside": {b.recorded.file: b.outcome.value for b in rebuilt.beside},
         "sentence": rebuilt.sentence(),
     }
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from d4c_platform.stages.platform import Platform
 from d4c_platform.storage import proof
 from d4c_platform.storage.digests import digest
 from d4c_platform.storage.store import NoObject
+from d4c_platform.transforms import BuiltFile, parquet_parts, previews
 from d4c_platform.transforms import build as transform
 from d4c_platform.transforms import manifest as manifests
 
@@ -50,10 +52,24 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A further file of the version, made again: a preview, or a part of a large table."""
+
+    recorded: Artifact
+    sha256: str
+    logical_hash: str
+
+    @property
+    def outcome(self) -> Outcome:
+        return _outcome(self.sha256, self.logical_hash, self.recorded)
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuilt:
     """One artifact, built again.
 
     Attributes:
+        beside: the version's further files.
         path: where the file was left; None when nobody asked for it.
         recorded: the artifact as it is recorded.
         differs: what made it, where that is not what made the recorded one.
@@ -67,18 +83,27 @@ class Rebuilt:
     recorded: Artifact
     differs: tuple[Difference, ...]
     path: Path | None = None
+    beside: tuple[Beside, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
-        if self.sha256 == self.recorded.digests.sha256:
-            return Outcome.IDENTICAL
-        return Outcome.SAME_VALUES if self.logical_hash == self.recorded.logical_hash else Outcome.OTHER_VALUES
+        """The worst of all files."""
+        return max(self._of_artifact, *(b.outcome for b in self.beside), key=list(Outcome).index)
+
+    @property
+    def _of_artifact(self) -> Outcome:
+        return _outcome(self.sha256, self.logical_hash, self.recorded)
 
     def sentence(self) -> str:
         """The outcome for a person, with what differs when the bytes do."""
-        match self.outcome:
+        others = [f"{b.recorded.file}: {b.outcome.value}." for b in self.beside]
+        return " ".join([self._of_the_artifact(), *others])
+
+    def _of_the_artifact(self) -> str:
+        match self._of_artifact:
             case Outcome.IDENTICAL:
-                return f"Identical: {self.bytes:,} bytes with sha-256 {self.sha256}."
+                because = "" if self.outcome is Outcome.IDENTICAL else f" {self._because()}"
+                return f"Identical: {self.bytes:,} bytes with sha-256 {self.sha256}.{because}"
             case Outcome.SAME_VALUES:
                 return f"The same values (logical hash {self.logical_hash}) in other bytes. {self._because()}"
             case Outcome.OTHER_VALUES:
@@ -91,8 +116,14 @@ class Rebuilt:
         return f"Not as in the manifest: {'; '.join(f'{d.what} was {d.then} and is {d.now}' for d in self.differs)}."
 
 
+def _outcome(sha256: str, logical_hash: str, recorded: Artifact) -> Outcome:
+    if sha256 == recorded.digests.sha256:
+        return Outcome.IDENTICAL
+    return Outcome.SAME_VALUES if logical_hash == recorded.logical_hash else Outcome.OTHER_VALUES
+
+
 def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Rebuilt:
-    """Build a version's artifact again from `raw/`, in a working folder.
+    """Build a version's artifact again from `raw/`, in a working folder, and every further file of it.
 
     Args:
         keep: a folder to leave the artifact in; it is thrown away when there is none.
@@ -100,12 +131,14 @@ def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Re
     Raises:
         PermanentFailure: the version was never built, or its sources are not the bytes that the manifest names.
     """
-    manifest, recorded = _recorded(platform, version_id)
+    manifest, build = _recorded(platform, version_id)
+    recorded = main_artifact(build)
     dataset = _declaration(manifest)
     with platform.workspace(WHERE) as folder:
         raw = _sources(platform, manifest, folder / "raw")
         built = transform(dataset, version_id, raw, folder, platform.converters)
         digests, _ = digest(built.path)
+        beside = tuple(_beside(dataset, build, built, folder))
         path = None
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
@@ -119,10 +152,30 @@ def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Re
             recorded=recorded,
             differs=tuple(_differences(manifest, manifests.made_with())),
             path=path,
+            beside=beside,
         )
 
 
-def _recorded(platform: Platform, version_id: str) -> tuple[Manifest, Artifact]:
+def main_artifact(build: Build) -> Artifact:
+    """What the version is about; the others are previews of it."""
+    return next((a for a in build.artifacts if a.role == "data"), build.artifacts[0])
+
+
+def _beside(dataset: Dataset, build: Build, built: BuiltFile, folder: Path) -> Iterator[Beside]:
+    recorded = main_artifact(build)
+    if recorded.parts:
+        paths = parquet_parts.cut(built.path, folder / "parts")
+        for part, path in zip_longest(recorded.files, paths):
+            if part is not None:
+                yield Beside(part, digest(path)[0].sha256 if path else "", built.logical_hash)
+    previous = {a.role: a for a in build.artifacts if a is not recorded}
+    made = {m.role: m for m in previews(dataset, build.version_id, built, folder)}
+    for role, artifact in previous.items():
+        again = made.get(role)
+        yield Beside(artifact, digest(again.path)[0].sha256 if again else "", again.logical_hash if again else "")
+
+
+def _recorded(platform: Platform, version_id: str) -> tuple[Manifest, Build]:
     manifest = platform.records.read(Manifest, version_id)
     build = platform.records.read(Build, version_id)
     if manifest is None or build is None:
@@ -132,7 +185,7 @@ def _recorded(platform: Platform, version_id: str) -> tuple[Manifest, Artifact]:
             version=version_id,
             remedy="Name a version that was built; `d4c catalog list` shows those that are public",
         )
-    data = next((a for a in build.artifacts if a.role == "data"), build.artifacts[0])
+    data = main_artifact(build)
     if manifest.logical_hash.get(data.role) != data.logical_hash:
         raise PermanentFailure(
             f"its {Manifest.DOCUMENT} and its {Build.DOCUMENT} give different logical hashes",
@@ -141,7 +194,7 @@ def _recorded(platform: Platform, version_id: str) -> tuple[Manifest, Artifact]:
             kept=KEPT,
             remedy="One of the two records was tampered with or damaged: restore it from a backup",
         )
-    return manifest, data
+    return manifest, build
 
 
 def _declaration(manifest: Manifest) -> Dataset:

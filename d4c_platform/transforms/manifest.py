@@ -42,7 +42,9 @@ def manifest(
         parameters={
             "release": release.key,
             "transform": dataset.transform.kind,
-            "row_group_rows": ", ".join(str(parquet.rows_per_group(a.rows)) for a in build.artifacts if a.role == "data"),
+            "row_group_rows": ", ".join(
+                str(parquet.rows_per_group(a.rows, spatial=bool(a.geometry_types))) for a in build.artifacts if a.role == "data"
+            ),
             **made.parameters,
         },
         checks=tuple(verdicts),

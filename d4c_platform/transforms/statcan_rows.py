@@ -26,12 +26,13 @@ import duckdb
 
 from d4c_platform.model.errors import PermanentFailure
 from d4c_platform.transforms import archive, statcan_split
+from d4c_platform.transforms.csv_blocks import Irregular
 from d4c_platform.transforms.csv_shape import BOM, MAX_RECORD_BYTES, ShapeReader, header_of
 from d4c_platform.transforms.csv_stage import Staged, load
 from d4c_platform.transforms.engine import literal, scalar
 from d4c_platform.transforms.rejects import MOST, Rejects
 from d4c_platform.transforms.statcan_columns import Layout, check_french, layout_of
-from d4c_platform.transforms.statcan_split import Irregular, Places
+from d4c_platform.transforms.statcan_split import Places
 from d4c_platform.transforms.statcan_wide import is_wide, lay_down
 from d4c_platform.zips import Member, Zip
 

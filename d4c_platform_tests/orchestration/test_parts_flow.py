@@ -99,7 +99,17 @@ def test_the_catalog_tells_all_parts_and_links_the_first(published):
 
 def test_it_is_built_again_and_nothing_differs(published):
     version = published.published(TABLE)[-1]
-    assert rebuild(published.platform, version).outcome is Outcome.IDENTICAL
+    again = rebuild(published.platform, version)
+    assert again.outcome is Outcome.IDENTICAL
+    assert [b.recorded.file for b in again.beside] == [f.file for f in build_of(published, version).files]
+
+
+def test_parts_that_are_cut_elsewhere_are_told_as_other_bytes(published, monkeypatch):
+    version = published.published(TABLE)[-1]
+    monkeypatch.setattr(parquet_parts, "PART_BYTES", 10**9)
+    again = rebuild(published.platform, version)
+    assert again.outcome is Outcome.SAME_VALUES
+    assert ".part-0001.parquet: same-values." in again.sentence()
 
 
 def test_the_item_is_one_that_validates_with_the_rest(published):

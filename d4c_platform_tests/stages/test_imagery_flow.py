@@ -16,6 +16,8 @@ from d4c_platform.stages.build import archive_release, build_artifact, write_man
 from d4c_platform.stages.notice import notice
 from d4c_platform.stages.platform import Platform
 from d4c_platform.stages.publication import describe_version, publish_catalog, publish_on_portal
+from d4c_platform.stages.rebuild import Outcome, rebuild
+from d4c_platform.transforms import tile_preview
 from d4c_platform_tests.torrents.sites import site
 from d4c_platform_tests.transforms import images
 from d4c_platform_tests.transforms import releases as r
@@ -95,7 +97,7 @@ def test_an_image_becomes_a_version_and_its_next_one_is_judged_by_the_record(pla
     assert publish_catalog(platform).rows == 2
 
 
-def test_a_layers_preview_is_a_second_file_of_its_version(platform, files):
+def test_a_layers_preview_is_a_second_file_of_its_version(platform, files, monkeypatch):
     squares = [r.square(400_000 + 2_000 * x, 600_000) for x in range(10)]
     r.shapefile_zip(files / "districts.zip", squares, {"NAME": [f"d{x}" for x in range(10)]})
     declare(
@@ -113,3 +115,10 @@ def test_a_layers_preview_is_a_second_file_of_its_version(platform, files):
     assert {c.role: c.sha256 for c in copies} == {a.role: a.digests.sha256 for a in build.artifacts}
     assert build_artifact(platform, version) == build
     assert publish_catalog(platform).rows == 1
+    again = rebuild(platform, version)
+    assert (again.outcome, [b.recorded.role for b in again.beside]) == (Outcome.IDENTICAL, ["pmtiles"])
+    monkeypatch.setattr(tile_preview, "LARGEST_SCALE", 1)
+    other = rebuild(platform, version)
+    assert other.outcome is Outcome.OTHER_VALUES
+    assert other.sentence().startswith("Identical: ")
+    assert f"{version}.pmtiles: other-values." in other.sentence()

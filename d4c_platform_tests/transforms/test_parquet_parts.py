@@ -101,6 +101,16 @@ def test_a_part_of_a_layer_passes_the_validators_and_says_its_own_extent(tmp_pat
         assert len({tuple(box) for box in boxes}) == len(parts)
 
 
+def test_a_large_layer_keeps_small_groups_and_a_large_table_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "SMALL_TABLE_ROWS", 5)
+    monkeypatch.setattr(parquet, "LARGE_GROUP_ROWS", 12)
+    groups = []
+    for made in (table, layer):
+        footer = pq.read_metadata(build(*made(tmp_path), tmp_path / made.__name__).path)
+        groups.append(footer.row_group(0).num_rows)
+    assert groups == [12, 7]
+
+
 def test_many_groups_make_a_part_until_it_is_full(tmp_path, monkeypatch):
     whole = build(*table(tmp_path), tmp_path / "w").path
     monkeypatch.setattr(parquet_parts, "PART_BYTES", 10**9)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from d4c_platform.transforms import build, logical_hash
+from d4c_platform.transforms import build, engine, logical_hash, statcan_split
 from d4c_platform.transforms.logical_hash import LogicalHash, of_file
 from d4c_platform_tests.places import ROOT, recorded
 from d4c_platform_tests.transforms import releases as r
@@ -61,6 +61,22 @@ def test_two_builds_of_real_releases_give_identical_bytes(tmp_path, kind):
     built = build(dataset, version, raw, tmp_path / "here")
     here = [hashlib.sha256(built.path.read_bytes()).hexdigest(), built.logical_hash]
     assert elsewhere(tmp_path, dataset, version, raw) == here
+
+
+@pytest.mark.parametrize("kind", ["table", "layer"])
+def test_the_number_of_threads_does_not_show(tmp_path, monkeypatch, kind):
+    if kind == "table":
+        dataset, version = r.table_dataset(), r.TABLE_VERSION
+        raw = r.by_name(recorded("statcan", "33100036-eng.zip"), recorded("statcan", "33100036.json"))
+    else:
+        dataset, version = r.layer_dataset(), r.LAYER_VERSION
+        raw = r.by_name(recorded("shapefiles", "yukon_electoral_districts_2015.zip"))
+    hashes = set()
+    for threads in (1, 2):
+        for module in (engine, statcan_split):
+            monkeypatch.setattr(module, "THREADS", threads)
+        hashes.add(hashlib.sha256(build(dataset, version, raw, tmp_path / str(threads)).path.read_bytes()).hexdigest())
+    assert len(hashes) == 1
 
 
 def test_the_order_of_source_rows_does_not_show(tmp_path):

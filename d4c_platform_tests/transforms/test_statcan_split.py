@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d4c_platform.transforms import archive, build, statcan_split
+from d4c_platform.model.errors import PermanentFailure
+from d4c_platform.transforms import archive, build, csv_blocks, distinct_texts, statcan_split
+from d4c_platform.transforms.csv_blocks import Irregular
 from d4c_platform.transforms.engine import engine
-from d4c_platform.transforms.statcan_split import Irregular, Places
+from d4c_platform.transforms.statcan_split import Places
 from d4c_platform_tests.transforms import releases as r
 
 PLACES = Places(value=10, width=len(r.HEADER_EN))
@@ -83,12 +85,14 @@ def test_the_file_is_that_of_a_reading_as_text_of_its_rows_backwards_byte_for_by
     assert (quick.counts, quick.period, quick.rows) == (slow.counts, slow.period, len(table))
 
 
-@pytest.mark.parametrize("bound", ["PART_BYTES", "KNOWN_BYTES", "BLOCK_BYTES"])
-def test_bounds_of_memory_change_nothing(tmp_path, monkeypatch, bound):
+@pytest.mark.parametrize(
+    ("module", "bound"), [(statcan_split, "PART_BYTES"), (distinct_texts, "KNOWN_BYTES"), (csv_blocks, "BLOCK_BYTES")]
+)
+def test_bounds_of_memory_change_nothing(tmp_path, monkeypatch, module, bound):
     table = [r.row(str(2000 + i % 7), f"{1 + i % 2}.{1 + 9 * (i // 2 % 2)}", f"{i}.5", uom=f"unit {i % 5}") for i in range(28)]
     zipped = r.english_zip(tmp_path, table)
     expected = artifact(tmp_path, "roomy", zipped).path.read_bytes()
-    monkeypatch.setattr(statcan_split, bound, 100)
+    monkeypatch.setattr(module, bound, 100)
     assert artifact(tmp_path, "tight", zipped).path.read_bytes() == expected
 
 
@@ -112,6 +116,14 @@ def test_line_ends_do_not_matter(tmp_path, newline, last):
     assert quickly(tmp_path, csv if last else csv.removesuffix(newline.encode())) == quickly(
         tmp_path / "plain", r.csv_bytes(r.HEADER_EN, table)
     )
+
+
+@pytest.mark.parametrize(("uom", "place"), [("Number", "line 3"), ("a\nb", "row 2 after the header")])
+def test_a_row_is_named_by_its_line_where_every_row_has_one(tmp_path, uom, place):
+    table = [r.row("2021", uom=uom), r.row("2022")]
+    french = [r.row("2021", french=True), r.row("2022", value="9.5", french=True)]
+    with pytest.raises(PermanentFailure, match=rf"2022 \({place} of the English file\) the value is 10.5 in English"):
+        artifact(tmp_path, "w", r.english_zip(tmp_path, table), r.french_zip(tmp_path, french))
 
 
 def changed(place: int, text: str) -> bytes:
