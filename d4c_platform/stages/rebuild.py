@@ -88,7 +88,7 @@ class Rebuilt:
     @property
     def outcome(self) -> Outcome:
         """The worst of all files."""
-        return max(self._of_artifact, *(b.outcome for b in self.beside), key=list(Outcome).index)
+        return max((self._of_artifact, *(b.outcome for b in self.beside)), key=list(Outcome).index)
 
     @property
     def _of_artifact(self) -> Outcome:
