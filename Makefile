@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/d4c demo
 
 test: check
-	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,14 +128,16 @@ def write(
         ThreadPoolExecutor(2) as pool,
     ):
         working: list[Future[None]] = []
-        # A group is compressed and hashed while the next one is made; never more than these two are held.
+        # A group is compressed and hashed while the next one is made; never more than these two are held. Who asked for
+        # smaller groups wants to hold one, and threads have memory of their own.
+        hand_over = _at_once if group_rows < SMALL_GROUP_ROWS else pool.submit
         for group in _groups(batches, arriving, group_rows):
             for work in working:
                 work.result()
             kept = native_geometry.as_native(group, native) if native is not None else group
-            working = [pool.submit(writer.write_table, kept, row_group_size=group_rows)]
+            working = [hand_over(writer.write_table, kept, row_group_size=group_rows)]
             if logical_hash is None:
-                working.append(pool.submit(hashed.update, group))
+                working.append(hand_over(hashed.update, group))
             for name in nulls:
                 nulls[name] += group.column(name).null_count
             hashed.rows += group.num_rows if logical_hash is not None else 0
@@ -156,6 +158,13 @@ def write(
             footer[b"ARROW:schema"] = base64.b64encode(schema.serialize().to_pybytes())
         writer.add_key_value_metadata(footer)
     return written
+
+
+def _at_once(work: Callable[..., None], *args: Any, **options: Any) -> Future[None]:
+    work(*args, **options)
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
 
 
 def _self_description(written: Written, columns: Sequence[Column], order: Sequence[str]) -> dict[str, Any]:
