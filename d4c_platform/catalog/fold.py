@@ -27,7 +27,7 @@ from d4c_platform.catalog.vocabulary import (
     within_catalog,
 )
 from d4c_platform.model.errors import PermanentFailure
-from d4c_platform.model.records import SOURCE_FOLDER, Copies, Copy, CopyState, Doi, Item, Torrents
+from d4c_platform.model.records import SOURCE_FOLDER, Copies, Copy, CopyState, Doi, Item, Torrents, part_role
 from d4c_platform.naming import order_key
 
 
@@ -91,7 +91,7 @@ def fold(facts: Facts, lineage: Lineage) -> dict[str, Any]:
     for role, asset in assets.items():
         parts = asset.get("d4c:parts", ())
         for number, part in enumerate(parts, 1):
-            part["href"] = portal.get(f"{role}-{number:04}", part["href"])
+            part["href"] = portal.get(part_role(role, number), part["href"])
         asset["href"] = parts[0]["href"] if parts else portal.get(role, asset["href"])
         if role not in DATA_ROLES:
             continue
@@ -154,7 +154,7 @@ def _alternates(role: str, asset: Mapping[str, Any], mirrors: Iterable[Copies]) 
         PLACES[copies.place]: found
         for copies in mirrors
         for found in copies.copies
-        if copies.place in PLACES and found.role in (role, f"{role}-0001") and _is_right(found, asset)
+        if copies.place in PLACES and found.role in (role, part_role(role, 1)) and _is_right(found, asset)
     }
     return {
         key: {"href": good[key].url, "alternate:name": PLACE_TITLES[key], "storage:refs": [key]}

@@ -40,7 +40,7 @@ def item(
     """
     if not build.artifacts:
         raise PermanentFailure("there is no artifact to describe", where="catalog", version=version_id)
-    data = next((a for a in build.artifacts if a.role == "data"), build.artifacts[0])
+    data = build.main
     geometry = rectangle(*data.bbox) if data.bbox else dataset.area.geometry
     hrefs = {copy.role: copy.url for copy in portal_copies.copies}
     spatial = any(a.crs and a.role in PROJECTED_ROLES for a in build.artifacts)

@@ -127,6 +127,11 @@ class Part(Fact):
     rows: int
 
 
+def part_role(role: str, number: int) -> str:
+    """The role of a part of a large table, counted from 1: `data-0001`."""
+    return f"{role}-{number:04}"
+
+
 class Artifact(Fact):
     """One systems-ready file of a version, under a fixed role; a large table is several files with rows in one order."""
 
@@ -161,7 +166,7 @@ class Artifact(Fact):
         return tuple(
             self.model_copy(
                 update={
-                    "role": f"{self.role}-{number:04}",
+                    "role": part_role(self.role, number),
                     "file": part.file,
                     "digests": part.digests,
                     "rows": part.rows,
@@ -191,6 +196,11 @@ class Build(Document):
     checks: tuple[Verdict, ...] = ()
     changes: Changes = Changes(least_bump="first")
     made_with: MadeWith | None = Field(default=None, description="None in older documents.")
+
+    @property
+    def main(self) -> Artifact:
+        """What the version is about; the others are previews of it."""
+        return next((a for a in self.artifacts if a.role == "data"), self.artifacts[0])
 
     @property
     def files(self) -> tuple[Artifact, ...]:

@@ -132,7 +132,7 @@ def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Re
         PermanentFailure: the version was never built, or its sources are not the bytes that the manifest names.
     """
     manifest, build = _recorded(platform, version_id)
-    recorded = main_artifact(build)
+    recorded = build.main
     dataset = _declaration(manifest)
     with platform.workspace(WHERE) as folder:
         raw = _sources(platform, manifest, folder / "raw")
@@ -156,13 +156,8 @@ def rebuild(platform: Platform, version_id: str, keep: Path | None = None) -> Re
         )
 
 
-def main_artifact(build: Build) -> Artifact:
-    """What the version is about; the others are previews of it."""
-    return next((a for a in build.artifacts if a.role == "data"), build.artifacts[0])
-
-
 def _beside(dataset: Dataset, build: Build, built: BuiltFile, folder: Path) -> Iterator[Beside]:
-    recorded = main_artifact(build)
+    recorded = build.main
     if recorded.parts:
         paths = parquet_parts.cut(built.path, folder / "parts")
         for part, path in zip_longest(recorded.files, paths):
@@ -185,7 +180,7 @@ def _recorded(platform: Platform, version_id: str) -> tuple[Manifest, Build]:
             version=version_id,
             remedy="Name a version that was built; `d4c catalog list` shows those that are public",
         )
-    data = main_artifact(build)
+    data = build.main
     if manifest.logical_hash.get(data.role) != data.logical_hash:
         raise PermanentFailure(
             f"its {Manifest.DOCUMENT} and its {Build.DOCUMENT} give different logical hashes",

@@ -37,13 +37,10 @@ class DistinctTexts:
         """
         encoded = texts.dictionary_encode().unify_dictionaries()
         distinct = encoded.chunk(0).dictionary
-        found = pc.index_in(distinct, value_set=self._known)
-        new = distinct.filter(found.is_null())
-        at = np.where(
-            found.is_null().to_numpy(zero_copy_only=False),
-            self.count + np.cumsum(found.is_null().to_numpy(zero_copy_only=False)) - 1,
-            self._first + found.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64),
-        )
+        found = pc.fill_null(pc.index_in(distinct, value_set=self._known), -1).to_numpy().astype(np.int64)
+        unknown = found < 0
+        new = distinct.filter(pa.array(unknown))
+        at = np.where(unknown, self.count + np.cumsum(unknown) - 1, self._first + found)
         self._write(new)
         if self._known.nbytes + new.nbytes > KNOWN_BYTES:
             self._known, self._first = new, self.count - len(new)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ from d4c_platform.transforms import native_geometry
 from d4c_platform.transforms.logical_hash import COVERING, FACTS, RECIPE, LogicalHash, canonical_order
 
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 15
+FIXED = MappingProxyType({"compression": COMPRESSION, "version": "2.6", "data_page_version": "1.0", "write_page_index": True})
+"""Options of every file, whatever is in it."""
+
 SMALL_TABLE_ROWS = 1_000_000
 SMALL_GROUP_ROWS = 20_000  # below a million rows: a bounding box or a series costs a few hundred kilobytes
 LARGE_GROUP_ROWS = 131_072  # above: fewer groups, still under the 150,000 that readers ask for; but layers are read by a window
@@ -127,6 +131,7 @@ def write(
         pq.ParquetWriter(path, native or arriving, sorting_columns=_sorting(schema, sorted_by), **options) as writer,
         ThreadPoolExecutor(2) as pool,
     ):
+        rows = 0
         working: list[Future[None]] = []
         # A group is compressed and hashed while the next one is made; never more than these two are held. Who asked for
         # smaller groups wants to hold one, and threads have memory of their own.
@@ -138,13 +143,13 @@ def write(
             working = [hand_over(writer.write_table, kept, row_group_size=group_rows)]
             if logical_hash is None:
                 working.append(hand_over(hashed.update, group))
+            rows += group.num_rows
             for name in nulls:
                 nulls[name] += group.column(name).null_count
-            hashed.rows += group.num_rows if logical_hash is not None else 0
         for work in working:
             work.result()
         written = Written(
-            rows=hashed.rows,
+            rows=rows,
             columns=tuple(
                 ColumnInfo(name=c.name, type=str(c.type), nulls=nulls[c.name], title_en=c.title_en, title_fr=c.title_fr)
                 for c in columns
@@ -183,15 +188,12 @@ def _options(columns: Sequence[Column], native: pa.Schema | None) -> dict[str, A
     encodings = {c.name: c.own_encoding for c in columns if c.own_encoding} | dict.fromkeys(covering, "BYTE_STREAM_SPLIT")
     plain = [c.name for c in columns if c.name != COVERING and not pa.types.is_binary(c.type)]
     return {
-        "compression": COMPRESSION,
+        **FIXED,
         "compression_level": COMPRESSION_LEVEL,
-        "version": "2.6",
-        "data_page_version": "1.0",
         "use_dictionary": [name for name in plain if name not in encodings],
         "column_encoding": encodings or None,
         # WKB in the order of its bytes tells a reader nothing; Parquet's own geometry has a box and its types instead.
         "write_statistics": [*plain, *covering, *(f.name for f in native or () if isinstance(f.type, native_geometry.WkbType))],
-        "write_page_index": True,
         # Columns that arrive coded are read as what they are: the schema of readers is then told in the footer.
         "store_schema": not any(c.coded for c in columns),
     }

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 
 from d4c_platform.transforms import native_geometry
 from d4c_platform.transforms.logical_hash import COVERING, FACTS
-from d4c_platform.transforms.parquet import COMPRESSION, COMPRESSION_LEVEL, canonical_json
+from d4c_platform.transforms.parquet import COMPRESSION_LEVEL, FIXED, canonical_json
 
 LARGE_BYTES = 2 << 30  # above, a table is cut (the GeoParquet guide's advice)
 PART_BYTES = 1 << 30
+SAID = ("part", "parts", "part_first_row", "part_rows")  # what a part's footer says besides the table's own facts
 ENDING = "part-{:04}.parquet"
 
 
@@ -42,12 +43,13 @@ def cut(whole: Path, folder: Path) -> tuple[Path, ...]:
     file = pq.ParquetFile(whole)
     pieces = list(_pieces(file.metadata))
     folder.mkdir(parents=True)
+    options = _options(whole, COMPRESSION_LEVEL)
     first, paths = 0, []
     for number, groups in enumerate(pieces, 1):
         path = folder / ENDING.format(number)
         rows = sum(file.metadata.row_group(g).num_rows for g in groups)
-        said = {"part": number, "parts": len(pieces), "part_first_row": first, "part_rows": rows}
-        _write(path, [(file, groups)], said, _options(file.metadata, COMPRESSION_LEVEL))
+        said = dict(zip(SAID, (number, len(pieces), first, rows), strict=True))
+        _write(path, [(file, groups)], said, options)
         paths.append(path)
         first += rows
     return tuple(paths)
@@ -56,7 +58,7 @@ def cut(whole: Path, folder: Path) -> tuple[Path, ...]:
 def join(parts: Sequence[Path], whole: Path) -> None:
     """Put parts together again to a file with the rows and facts of the table, quickly rather than small."""
     files = [pq.ParquetFile(path) for path in parts]
-    _write(whole, [(file, range(file.num_row_groups)) for file in files], None, _options(files[0].metadata, 1))
+    _write(whole, [(file, range(file.num_row_groups)) for file in files], None, _options(parts[0], 1))
 
 
 def rows_of(part: Path) -> int:
@@ -91,7 +93,7 @@ def _write(
                 table = source.read_row_group(group)
                 writer.write_table(_typed(table, schema), row_group_size=max(table.num_rows, 1))
         kept = {key: value for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
-        facts = {k: v for k, v in json.loads(kept[FACTS]).items() if not k.startswith("part")}
+        facts = {k: v for k, v in json.loads(kept[FACTS]).items() if k not in SAID}
         kept[FACTS] = canonical_json({**facts, **(said or {})})
         if said and b"geo" in kept:
             kept[b"geo"] = canonical_json(_within(json.loads(kept[b"geo"]), file.metadata, pieces[0][1]))
@@ -112,15 +114,13 @@ def _schema(file: pq.ParquetFile) -> pa.Schema:
 
 
 def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = []
-    for column, field in zip(table.columns, schema, strict=True):
-        kind = field.type
-        if isinstance(column.type, pa.BaseExtensionType):
-            column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-        if isinstance(kind, pa.BaseExtensionType):
-            column = pa.chunked_array([pa.ExtensionArray.from_storage(kind, chunk) for chunk in column.chunks], kind)
-        columns.append(column)
-    return pa.Table.from_arrays(columns, schema=schema)
+    plain = [
+        pa.chunked_array([chunk.storage for chunk in c.chunks], c.type.storage_type)
+        if isinstance(c.type, pa.BaseExtensionType)
+        else c
+        for c in table.columns
+    ]
+    return native_geometry.as_native(pa.Table.from_arrays(plain, names=schema.names), schema)
 
 
 def _within(geo: dict[str, Any], metadata: pq.FileMetaData, groups: Sequence[int]) -> dict[str, Any]:
@@ -141,23 +141,19 @@ def _within(geo: dict[str, Any], metadata: pq.FileMetaData, groups: Sequence[int
     return geo
 
 
-def _options(metadata: pq.FileMetaData, level: int) -> dict[str, Any]:
+def _options(path: Path, level: int) -> dict[str, Any]:
     """How the table was written, column by column, so that its parts are written alike."""
-    group = metadata.row_group(0)
-    types = (metadata.schema.column(i) for i in range(group.num_columns))
-    native = {c.path for c in types if c.logical_type.type in ("GEOMETRY", "GEOGRAPHY")}
+    group = pq.read_metadata(path).row_group(0)
+    native = native_geometry.native_columns(path)
     columns = [group.column(i) for i in range(group.num_columns)]
     coded = [c.path_in_schema for c in columns if "RLE_DICTIONARY" in c.encodings]
     plain = {c.path_in_schema: next((e for e in c.encodings if e not in ("RLE", "BIT_PACKED")), "PLAIN") for c in columns}
     return {
-        "compression": COMPRESSION,
+        **FIXED,
         "compression_level": level,
-        "version": "2.6",
-        "data_page_version": "1.0",
         "use_dictionary": coded,
         "column_encoding": {name: encoding for name, encoding in plain.items() if name not in coded} or None,
         "write_statistics": [c.path_in_schema for c in columns if c.is_stats_set or c.path_in_schema in native],
-        "write_page_index": True,
         "store_schema": True,
         "sorting_columns": group.sorting_columns or None,
     }

@@ -6,6 +6,7 @@ Tables of a language (`en`, `fr`), whichever way it was read:
     en_series  code, c1, c2, …                     what a series is called; columns by their place in the file
     en_notes   code, c11, c12, …                   statuses, symbols, …
     en_dates   code, ref_date                      the texts of the reference periods
+    fr_unread  row, text                           values of the French file that are no numbers
 
 A file that is as it should be comes here the quick way (statcan_split). Every other is read as text, row by row, and what
 cannot be kept is rejected with its line; then each row is a series of its own. Census tables, whose last dimension lies
@@ -109,10 +110,16 @@ def stage_french(sql: duckdb.DuckDBPyConnection, path: Path, workdir: Path, reje
             check_french(layout, header, name)
             quick = _quickly(sql, "fr", opened, member, layout, name, workdir)
             if quick:
+                sql.execute("CREATE TABLE fr_unread (row BIGINT, text VARCHAR)")
                 return quick
         staged = _as_text(sql, "fr", opened, member, name, workdir, rejects)
     check_french(layout, staged.shape.header, name)
     _narrow(sql, "fr", layout, ",")
+    value = f"c{layout.fixed['VALUE']}"
+    sql.execute(
+        f"CREATE TABLE fr_unread AS SELECT r.row, fr.{value} AS text FROM fr JOIN fr_rows r ON r.row = fr.rowid"
+        f" WHERE fr.{value} IS NOT NULL AND r.value IS NULL"
+    )
     return Rows(staged, layout)
 
 
@@ -157,19 +164,8 @@ def _quickly(
         shape = statcan_split.split(sql, table, opened.chunks(member), places, name, workdir)
     except Irregular:
         return None
-    noted = frozenset(places.notes)
-    for run in ("series", "notes") if noted else ("series",):
-        sql.execute(f"CREATE VIEW {table}_{run} AS SELECT rowid AS code, * FROM {table}_{run}_text")
-    if not noted:
-        sql.execute(f"CREATE TABLE {table}_notes AS SELECT 0 AS code")
-    sql.execute(f"CREATE VIEW {table}_dates AS SELECT CAST(rowid AS INTEGER) AS code, c0 AS ref_date FROM {table}_dates_text")
-    sql.execute(f"CREATE TABLE {table}_unread (row BIGINT, text VARCHAR)")
-    rows = Rows(Staged(table, name, shape), layout, noted)
+    rows = Rows(Staged(table, name, shape), layout, frozenset(places.notes))
     if table == "en" and _any_unreadable(sql, rows):
-        for run in ("series", "dates", *(("notes",) if noted else ())):
-            sql.execute(f"DROP VIEW en_{run}")
-        for left in ("notes", "unread"):
-            sql.execute(f"DROP TABLE IF EXISTS en_{left}")
         statcan_split.forget(sql, table)
         return None
     return rows
@@ -201,10 +197,6 @@ def _narrow(sql: duckdb.DuckDBPyConnection, table: str, layout: Layout, decimal:
     sql.execute(
         f"CREATE TABLE {table}_rows AS SELECT e.rowid AS row, e.rowid AS series, d.code AS date, 0 AS note, {number} AS value"
         f" FROM {table} e JOIN {table}_dates d ON d.ref_date IS NOT DISTINCT FROM e.{date}"
-    )
-    sql.execute(
-        f"CREATE TABLE {table}_unread AS SELECT rowid AS row, {value} AS text FROM {table}"
-        f" WHERE {value} IS NOT NULL AND {number} IS NULL"
     )
 
 

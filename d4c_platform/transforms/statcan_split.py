@@ -77,10 +77,7 @@ class _Cut:
 def split(
     sql: duckdb.DuckDBPyConnection, table: str, chunks: Iterable[bytes], places: Places, name: str, workdir: Path
 ) -> Shape:
-    """Read a file into `<table>_rows` (row, series, date, note, value) and the texts its numbers stand for.
-
-    The texts are tables by number: `<table>_series_text`, `<table>_notes_text`, `<table>_dates_text`, their columns named by
-    place (c1, c2, …) and their numbers the rowid.
+    """Read a file into the narrow tables of statcan_rows: `<table>_rows`, `<table>_series`, `<table>_notes`, `<table>_dates`.
 
     Args:
         chunks: the file's bytes.
@@ -109,6 +106,10 @@ def split(
             columns = tuple(f"c{i}" for i in runs[run])
             shape = Shape(columns, separator, known.count, one_line_each=False)
             load(sql, f"{table}_{run}_text", known.path, shape, name, columns)
+            named = "c0 AS ref_date" if run == "dates" else "*"
+            sql.execute(f"CREATE VIEW {table}_{run} AS SELECT rowid AS code, {named} FROM {table}_{run}_text")
+        if not places.notes:
+            sql.execute(f"CREATE VIEW {table}_notes AS SELECT 0 AS code")
     except (Irregular, PermanentFailure) as error:
         forget(sql, table)
         raise Irregular from error
@@ -120,8 +121,10 @@ def split(
 
 def forget(sql: duckdb.DuckDBPyConnection, table: str) -> None:
     """Remove what was made of a file."""
-    for made in ("rows", "series_text", "notes_text", "dates_text"):
-        sql.execute(f"DROP TABLE IF EXISTS {table}_{made}")
+    sql.execute(f"DROP TABLE IF EXISTS {table}_rows")
+    for run in ("series", "notes", "dates"):
+        sql.execute(f"DROP VIEW IF EXISTS {table}_{run}")
+        sql.execute(f"DROP TABLE IF EXISTS {table}_{run}_text")
 
 
 def _cuts(records: Iterator[bytes], separator: str, places: Places) -> Iterator[_Cut]:

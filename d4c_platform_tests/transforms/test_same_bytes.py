@@ -50,14 +50,17 @@ def elsewhere(tmp_path, dataset, version, raw):
     return done.stdout.split()
 
 
+def real(kind, product):
+    """A recorded release: a table, or a layer."""
+    if kind == "table":
+        raw = r.by_name(recorded("statcan", f"{product}-eng.zip"), recorded("statcan", f"{product}.json"))
+        return r.table_dataset(), r.TABLE_VERSION, raw
+    return r.layer_dataset(), r.LAYER_VERSION, r.by_name(recorded("shapefiles", "yukon_electoral_districts_2015.zip"))
+
+
 @pytest.mark.parametrize("kind", ["table", "layer"])
 def test_two_builds_of_real_releases_give_identical_bytes(tmp_path, kind):
-    if kind == "table":
-        dataset, version = r.table_dataset(), r.TABLE_VERSION
-        raw = r.by_name(recorded("statcan", "18100204-eng.zip"), recorded("statcan", "18100204.json"))
-    else:
-        dataset, version = r.layer_dataset(), r.LAYER_VERSION
-        raw = r.by_name(recorded("shapefiles", "yukon_electoral_districts_2015.zip"))
+    dataset, version, raw = real(kind, "18100204")
     built = build(dataset, version, raw, tmp_path / "here")
     here = [hashlib.sha256(built.path.read_bytes()).hexdigest(), built.logical_hash]
     assert elsewhere(tmp_path, dataset, version, raw) == here
@@ -65,12 +68,7 @@ def test_two_builds_of_real_releases_give_identical_bytes(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["table", "layer"])
 def test_the_number_of_threads_does_not_show(tmp_path, monkeypatch, kind):
-    if kind == "table":
-        dataset, version = r.table_dataset(), r.TABLE_VERSION
-        raw = r.by_name(recorded("statcan", "33100036-eng.zip"), recorded("statcan", "33100036.json"))
-    else:
-        dataset, version = r.layer_dataset(), r.LAYER_VERSION
-        raw = r.by_name(recorded("shapefiles", "yukon_electoral_districts_2015.zip"))
+    dataset, version, raw = real(kind, "33100036")
     hashes = set()
     for threads in (1, 2):
         for module in (engine, statcan_split):

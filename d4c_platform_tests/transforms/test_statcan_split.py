@@ -41,8 +41,8 @@ def quickly(folder: Path, csv: bytes) -> list[tuple[object, ...]]:
         finally:
             assert [p.suffix for p in (folder / "work").iterdir() if p.is_file()] == []
         rows = sql.execute(
-            "SELECT d.c0, s.* , r.value, n.* FROM en_rows r JOIN en_dates_text d ON d.rowid = r.date"
-            " JOIN en_series_text s ON s.rowid = r.series JOIN en_notes_text n ON n.rowid = r.note ORDER BY r.row"
+            "SELECT d.ref_date, s.* EXCLUDE code, r.value, n.* EXCLUDE code FROM en_rows r JOIN en_dates d ON d.code = r.date"
+            " JOIN en_series s ON s.code = r.series JOIN en_notes n ON n.code = r.note ORDER BY r.row"
         ).fetchall()
     assert len(rows) == shape.records
     return rows
